@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+#
+# A thin front end: meson does the building.  `make demo` and `make check` do all of their own set-up.
+#
+#	make demo        what it is good for, in under a minute
+#	make check       the fast tests
+#	make check-all   every test: also clang, sanitizers, cross compiles, QEMU
+#	make check-metal the bare-metal ports, under QEMU
+#	make bench       figures of this machine
+#	make install     into PREFIX (/usr/local), below DESTDIR
+#	make deps        install everything that any of these needs
+#	make clean
+
+PREFIX ?= /usr/local
+BUILD ?= build
+JOBS ?= $(shell nproc)
+MESON_TEST = meson test --num-processes $(JOBS) --print-errorlogs
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS)
+
+# Every directory is configured once; ninja does it again when a meson.build changes.
+$(BUILD)/build.ninja:
+	scripts/deps build
+	meson setup --prefix $(PREFIX) $(BUILD)
+
+$(BUILD)-clang/build.ninja:
+	scripts/deps build clang
+	CC=clang meson setup $(BUILD)-clang
+
+$(BUILD)-asan/build.ninja:
+	scripts/deps build
+	meson setup -Db_sanitize=address,undefined $(BUILD)-asan
+
+$(BUILD)-tsan/build.ninja:
+	scripts/deps build
+	meson setup -Db_sanitize=thread $(BUILD)-tsan
+
+check: all
+	$(MESON_TEST) -C $(BUILD) --suite fast
+
+check-metal: deps-metal all
+	$(MESON_TEST) -C $(BUILD) --suite metal
+
+check-all: deps check-gcc check-clang check-asan check-tsan
+
+check-gcc: all
+	$(MESON_TEST) -C $(BUILD)
+
+check-clang: $(BUILD)-clang/build.ninja
+	$(MESON_TEST) -C $(BUILD)-clang --suite fast
+
+check-asan: $(BUILD)-asan/build.ninja
+	$(MESON_TEST) -C $(BUILD)-asan --no-suite ground --no-suite metal
+
+check-tsan: $(BUILD)-tsan/build.ninja
+	$(MESON_TEST) -C $(BUILD)-tsan --suite core
+
+install: all
+	meson install -C $(BUILD) --no-rebuild
+
+deps:
+	scripts/deps build clang cross metal qemu man
+
+deps-metal:
+	scripts/deps build metal
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan
+
+.PHONY: all check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean

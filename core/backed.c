@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The generic nopage of objects that have a backing.  Pages that are there are shown without a lock; what is absent is
+ * claimed in runs and read; a stream object keeps nothing.
+ */
+#include "core.h"
+
+#define SHOW_RUN 64u /* frames entered by one call */
+
+struct block { vmf_pgoff lo, hi; };
+
+/* What a fault brings: the aligned block around it, or the whole page of a window of huge pages.  Inside the object, and
+ * inside the area where nobody else would use the rest. */
+static struct block block_of(const struct vmf_fault *f)
+{
+	const struct vmf_object *o = f->object;
+	uint64_t size = vmf__max(o->around, (uint64_t)1 << f->area->window.order);
+	struct block b = { f->off & ~(size - 1), (f->off & ~(size - 1)) + size };
+
+	if (f->area->window.order)
+		return b;
+	b.lo = vmf__max(b.lo, f->area->off);
+	b.hi = vmf__min(b.hi, vmf__min(f->area->off + f->area->pages, vmf__object_pages(o)));
+	return b;
+}
+
+static struct vmf__fill *ticket_fill(const struct vmf_fault *f) { return (struct vmf__fill *)f->ticket->core[0]; }
+
+static void ticket_take(struct vmf_fault *f, struct vmf__fill *fill)
+{
+	f->ticket->core[0] = (uintptr_t)fill;
+}
+
+static void ticket_forget(struct vmf_fault *f)
+{
+	struct vmf__fill *fill = ticket_fill(f);
+
+	f->ticket->core[0] = 0;
+	if (fill)
+		vmf__fill_put(fill);
+}
+
+/* What the fill that this fault asked for has to say.  false: nothing, go on. */
+static bool fill_says(struct vmf_fault *f, struct vmf_result *r)
+{
+	struct vmf__fill *fill = ticket_fill(f);
+	uint32_t seq;
+
+	if (!fill)
+		return false;
+	seq = vmf_wait_seq(&fill->landed);
+	if (vmf__load(&fill->state) == VMF__FLYING) {
+		f->ticket->wait = &fill->landed;
+		f->ticket->seq = seq;
+		*r = vmf__result(VMF_RETRY, VMF_WHY_IO, 0);
+		return true;
+	}
+	if (f->off - fill->io.first < fill->good || fill->stale)
+		return false;
+	*r = vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, fill->err);
+	return true;
+}
+
+/* -------------------------------------------------------------------------------- pages that are there */
+
+static bool page_here(const struct vmf__page *page)
+{
+	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
+
+	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING;
+}
+
+static bool page_dirty(const struct vmf__page *page)
+{
+	uint32_t word = vmf__load(&page->word);
+
+	return (word & VMF__P_STATE) == VMF_DIRTY || ((word & VMF__P_STATE) == VMF_WRITING && word & VMF__P_REDIRTY);
+}
+
+/* A write is coming: the page will be newer than the backing.  false: it is not there. */
+static bool page_make_dirty(struct vmf_object *o, vmf_pgoff at)
+{
+	struct vmf__page *page;
+	bool here;
+
+	vmf_lock_take(o->port, &o->lock);
+	page = vmf__page_at(o, at);
+	here = page_here(page);
+	if (here && vmf__state(page) == VMF_WRITING)
+		vmf__store(&page->word, vmf__peek(&page->word) | VMF__P_REDIRTY);
+	else if (here)
+		vmf__set_state(page, VMF_DIRTY);
+	vmf_lock_drop(o->port, &o->lock);
+	return here;
+}
+
+static bool tracks(const struct vmf_fault *f)
+{
+	return vmf__object_tracks(f->object) && f->area->window.store != VMF_BY_COPY && f->area->prot & VMF_W;
+}
+
+static unsigned page_prot(const struct vmf_fault *f, const struct vmf__page *page)
+{
+	return tracks(f) && !page_dirty(page) ? f->area->prot & ~(unsigned)VMF_W : f->area->prot;
+}
+
+/* Enters from `at` on what is there and may be entered alike; *at moves on.  => ENTERING */
+static struct vmf_result show_run(struct vmf_fault *f, vmf_pgoff *at, vmf_pgoff hi)
+{
+	struct vmf_frame *frames[SHOW_RUN];
+	vmf_pgoff first = *at;
+	unsigned prot = 0;
+	uint32_t n = 0;
+
+	for (; *at < hi && n < SHOW_RUN; (*at)++) {
+		struct vmf__page *page = vmf__page_at(f->object, *at);
+
+		if (!page_here(page) || (n && page_prot(f, page) != prot))
+			break;
+		prot = page_prot(f, page);
+		frames[n++] = vmf__load(&page->of);
+	}
+	return vmf__enter_frames(f, first, frames, n, prot);
+}
+
+/* true: *r is the answer.  false: the page is not there. */
+static bool show(struct vmf_fault *f, struct vmf_result *r)
+{
+	struct vmf__fill *fill = ticket_fill(f);
+	struct block b = block_of(f);
+	struct vmf__page *page;
+	bool writes = tracks(f) && (f->access == VMF_W || !f->area->window.protect);
+
+	if (fill) {
+		b.lo = vmf__max(vmf__min(b.lo, fill->io.first), f->area->off);
+		b.hi = vmf__min(vmf__max(b.hi, fill->io.first + fill->io.n), f->area->off + f->area->pages);
+	}
+	if (writes) {
+		if (!page_make_dirty(f->object, f->off))
+			return false;
+		b = (struct block){ f->off, f->off + 1 };
+	}
+	vmf__slot_hold(f->port, f->slot, f->area, b.lo, (uint32_t)(b.hi - b.lo), VMF__ENTERING);
+	page = vmf__page_at(f->object, f->off);
+	if (!page_here(page) || f->off >= vmf__object_pages(f->object) || (writes && !page_dirty(page))) {
+		vmf__slot_relax(f->slot);
+		return false;
+	}
+	*r = vmf__result(VMF_OK, 0, 0);
+	for (vmf_pgoff at = b.lo; at < b.hi;) {
+		vmf_pgoff first = at;
+		struct vmf_result one = { 0 };
+
+		if (page_here(vmf__page_at(f->object, at)))
+			one = show_run(f, &at, b.hi);
+		else
+			at++;
+		if (f->off >= first && f->off < at)
+			*r = one;
+	}
+	vmf__slot_relax(f->slot);
+	return true;
+}
+
+/* --------------------------------------------------------------------------------- pages that are not */
+
+static bool page_wanted(const struct vmf__page *page)
+{
+	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
+
+	return s == VMF_ABSENT || s == VMF_FAILED;
+}
+
+/* Grows [off, off+1) to what can be claimed of the block.  => object lock; false: no memory for the page itself */
+static bool claim_range(struct vmf_fault *f, struct block *b)
+{
+	struct vmf_object *o = f->object;
+	vmf_pgoff lo = f->off, hi = f->off + 1;
+
+	if (!vmf__page_make(o, f->off))
+		return false;
+	while (lo > b->lo && page_wanted(vmf__page_at(o, lo - 1)) && vmf__page_make(o, lo - 1))
+		lo--;
+	while (hi < b->hi && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
+		hi++;
+	b->lo = lo;
+	b->hi = hi;
+	return true;
+}
+
+/* Frames for a run, adjacent if possible; a shorter run, down to the page itself, if memory is scarce. */
+static bool claim_frames(struct vmf_fault *f, struct block *b, struct vmf_frame **frames)
+{
+	struct vmf_object *o = f->object;
+	uint32_t n = (uint32_t)(b->hi - b->lo);
+
+	for (uint32_t i = 0; o->segmented && i < n; i++)
+		frames[i] = vmf__page_segment(o, b->lo + i);
+	if (o->segmented || vmf__phys_run(f->port, n, frames))
+		return true;
+	*b = (struct block){ f->off, f->off + 1 };
+	return n > 1 && vmf__phys_run(f->port, 1, frames);
+}
+
+/* => object lock.  NULL: a reserve is empty */
+static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
+{
+	struct vmf_object *o = f->object;
+	struct vmf__fill *fill;
+
+	if (!claim_range(f, &b))
+		return NULL;
+	fill = vmf__fill_new(o, b.lo, (uint32_t)(b.hi - b.lo), false);
+	if (!fill)
+		return NULL;
+	if (!claim_frames(f, &b, fill->frame)) {
+		fill->io.n = 0;
+		vmf__fill_put(fill);
+		return NULL;
+	}
+	if (b.lo != fill->io.first || b.hi - b.lo != fill->io.n)
+		vmf__fill_shrink(fill, b.lo, (uint32_t)(b.hi - b.lo));
+	fill->cached = true;
+	for (vmf_pgoff at = b.lo; at < b.hi; at++) {
+		struct vmf__page *page = vmf__page_at(o, at);
+
+		vmf__store(&page->of, (void *)fill);
+		vmf__set_state(page, VMF_FILLING);
+		vmf__store(&page->word, vmf__peek(&page->word) + VMF__P_PIN);
+	}
+	vmf__fill_link(fill);
+	return fill;
+}
+
+static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
+{
+	vmf__fill_get(fill);
+	ticket_take(f, fill);
+	if (zero) {
+		fill->io.bytes = 0;
+		vmf__fill_get(fill);
+		vmf_io_done(&fill->io, fill->io.n, 0);
+		vmf__count(f, zeroed, fill->io.n);
+	} else {
+		f->flags |= VMF_MAJOR;
+		vmf__count(f, bytes_read, fill->io.bytes);
+		vmf__fill_start(fill);
+	}
+	vmf__fill_put(fill);
+}
+
+/* The extent around the page: the block is cut to it.  A positive error number if the backing cannot say. */
+static int extent_of(const struct vmf_fault *f, struct block *b, bool *zero)
+{
+	const struct vmf_object *o = f->object;
+	struct vmf_extent e = { 0 };
+	int err;
+
+	*zero = false;
+	if (!o->backing->extent)
+		return 0;
+	err = o->backing->extent(o->backing_self, f->off, &e);
+	if (err)
+		return err;
+	if (e.first > f->off || !e.pages || f->off - e.first >= e.pages)
+		return 0;
+	if (f->area->window.order) {
+		*zero = e.zero && e.first <= b->lo && e.first + e.pages >= b->hi;
+		return 0;
+	}
+	*zero = e.zero;
+	b->lo = vmf__max(b->lo, e.first);
+	b->hi = e.first + e.pages > e.first ? vmf__min(b->hi, e.first + e.pages) : b->hi;
+	return 0;
+}
+
+/* Claims and starts a read, or joins the one that has the page.  false: look again; true: *r is the answer. */
+static bool fetch(struct vmf_fault *f, struct vmf_result *r)
+{
+	struct vmf_object *o = f->object;
+	struct block b = block_of(f);
+	struct vmf__fill *fill = NULL;
+	struct vmf__page *page;
+	bool zero, look = true;
+	uint32_t ahead = vmf__readahead(f);
+	int err = extent_of(f, &b, &zero);
+
+	if (err) {
+		*r = vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, err);
+		return true;
+	}
+	if (!zero && ahead > 1)
+		b.hi = vmf__max(b.hi, vmf__min(f->off + ahead, vmf__object_pages(o)));
+	vmf_lock_take(f->port, &o->lock);
+	page = vmf__page_at(o, f->off);
+	if (page && vmf__state(page) == VMF_FILLING) {
+		ticket_take(f, page->of);
+		vmf__fill_get(page->of);
+	} else if (page_wanted(page) && f->off < vmf__object_pages(o)) {
+		fill = claim(f, b);
+		look = fill != NULL;
+	}
+	vmf_lock_drop(f->port, &o->lock);
+	if (fill)
+		fill_begin(f, fill, zero);
+	if (!look)
+		*r = vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
+	return !look;
+}
+
+static struct vmf_result cached_fault(struct vmf_fault *f)
+{
+	struct vmf_result r;
+
+	/* One round to fetch, one to show; a third only if somebody took the page in between. */
+	for (int rounds = 0; rounds < 3; rounds++) {
+		if (f->off >= vmf__object_pages(f->object))
+			return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
+		if (fill_says(f, &r) || show(f, &r))
+			return r;
+		ticket_forget(f);
+		if (fetch(f, &r))
+			return r;
+		if (fill_says(f, &r))
+			return r;
+	}
+	return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
+}
+
+/* --------------------------------------------------------------------------------------------- streams */
+
+static struct vmf_result stream_zero(struct vmf_fault *f, struct block b)
+{
+	vmf__slot_hold(f->port, f->slot, f->area, b.lo, (uint32_t)(b.hi - b.lo), VMF__ENTERING);
+	return vmf__enter_zero(f, b.lo, b.hi - b.lo);
+}
+
+/* Frames for the block, adjacent, because one call gives them away; halved around the page while memory is scarce. */
+static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b)
+{
+	struct vmf__fill *fill = vmf__fill_new(f->object, b.lo, (uint32_t)(b.hi - b.lo), false);
+	uint32_t n;
+
+	if (!fill)
+		return NULL;
+	while (!vmf__phys_run(f->port, fill->io.n, fill->frame)) {
+		n = fill->io.n / 2;
+		if (!n || f->area->window.order) {
+			fill->io.n = 0;
+			vmf__fill_put(fill);
+			return NULL;
+		}
+		vmf__fill_shrink(fill, f->off - fill->io.first < n ? fill->io.first : vmf__max(fill->io.first + n, f->off + 1 - n), n);
+	}
+	fill->epoch = vmf__load(&f->object->epoch);
+	return fill;
+}
+
+static struct vmf_result stream_show(struct vmf_fault *f, struct vmf__fill *fill)
+{
+	uint32_t n = vmf__load(&fill->good);
+
+	vmf__slot_hold(f->port, f->slot, f->area, fill->io.first, fill->io.n, VMF__ENTERING);
+	if (fill->epoch != vmf__load(&f->object->epoch)) {
+		ticket_forget(f);
+		return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
+	}
+	return vmf__enter_frames(f, fill->io.first, fill->frame, n, f->area->prot);
+}
+
+static struct vmf_result stream_fault(struct vmf_fault *f)
+{
+	struct block b = block_of(f);
+	struct vmf__fill *fill;
+	struct vmf_result r;
+	bool zero;
+	int err;
+
+	if (!ticket_fill(f)) {
+		err = extent_of(f, &b, &zero);
+		if (err)
+			return vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, err);
+		if (zero && f->area->window.zero)
+			return stream_zero(f, b);
+		fill = stream_fill(f, b);
+		if (!fill)
+			return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
+		fill_begin(f, fill, zero);
+	}
+	if (fill_says(f, &r))
+		return r;
+	return stream_show(f, ticket_fill(f));
+}
+
+struct vmf_result vmf__backed_fault(struct vmf_fault *f) { return f->object->stream ? stream_fault(f) : cached_fault(f); }
+
+/* ------------------------------------------------------------------------------------------ the object */
+
+static bool backed_good(const struct vmf_backed *b)
+{
+	return b->ops && b->ops->size >= offsetof(struct vmf_backing_ops, close) && b->ops->start && b->ops->length &&
+	       b->around <= VMF_RUN_MAX && b->readahead <= VMF_RUN_MAX && !(b->around & (b->around - 1)) &&
+	       !(b->flags & ~(uint32_t)(VMF_STREAM | VMF_RDONLY));
+}
+
+/* A stream's areas are by copy: a window on it would have nothing behind. */
+static int stream_map(struct vmf_object *o, struct vmf_map *m)
+{
+	(void)o;
+	return m->flags & VMF_SHARED ? -VMF_ENOSYS : 0;
+}
+
+int vmf_object_backed(struct vmf_port *port, struct vmf_object **out, const struct vmf_backed *config)
+{
+	static const struct vmf_ops none = { .size = sizeof(none) };
+	static const struct vmf_ops stream = { .size = sizeof(stream), .map = stream_map };
+	uint64_t bytes, pages;
+	struct vmf_object *o;
+	struct vmf_backed b;
+	int err;
+
+	if (!port || !out || !config)
+		return -VMF_EINVAL;
+	err = vmf__struct_in(&b, sizeof(b), config, config->size, offsetof(struct vmf_backed, around));
+	if (err || !backed_good(&b))
+		return err ? err : -VMF_EINVAL;
+	if (b.ops->length(b.self, &bytes))
+		return -VMF_EIO;
+	pages = (bytes >> port->shift) + !!(bytes & (vmf__psize(port) - 1));
+	err = vmf__object_new(port, &o, b.flags & VMF_STREAM ? &stream : &none, NULL, pages, vmf__max(pages, b.pages),
+			      !(b.flags & VMF_STREAM));
+	if (err)
+		return err;
+	o->backed = true;
+	o->stream = b.flags & VMF_STREAM;
+	o->readonly = b.flags & VMF_RDONLY;
+	o->backing = b.ops;
+	o->backing_self = b.self;
+	o->bytes = bytes;
+	o->around = b.around ? b.around : 1;
+	o->readahead = b.readahead;
+	*out = o;
+	return 0;
+}

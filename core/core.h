@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The core's own nouns, and who may touch what.  Everything that a file of core/ offers to the others is declared here.
+ *
+ * Locks are short (see struct vmf_lock) and taken in the order that stands at the top of fault.c.
+ */
+#ifndef VMF_CORE_H
+#define VMF_CORE_H
+#include <vmfault/pmap.h>
+#include "atomic.h"
+
+#define VMF__DEPTH 2u      /* faults nested on one CPU or thread: a handler may touch another area */
+#define VMF__RACES_MAX 64u /* tries of one fault lost to revocation, to layout changes, for want of memory */
+#define VMF__TRIES_MAX 4096u /* tries of one fault for a driver's own reasons */
+#define VMF__GATHER 256u   /* pages of one remove() */
+#define VMF__DRIVER_RUN 16u /* room that a driver's nopage has */
+
+void *memcpy(void *restrict, const void *restrict, size_t);
+void *memset(void *, int, size_t);
+
+static inline uint64_t vmf__min(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static inline uint64_t vmf__max(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* ------------------------------------------------------------------------------------ frame.c, phys.c */
+
+enum vmf__fkind { VMF__F_FREE, VMF__F_RAM, VMF__F_SEGMENT };
+struct vmf_frame {
+	vmf_pfn pfn;
+	uint32_t refs;       /* atomic; 0 only while free */
+	uint8_t order, kind;
+	uint16_t range;      /* index of its range (RAM) */
+	uint32_t next, prev; /* free list: index + 1 in the range; under phys_lock */
+};
+struct vmf__range {
+	uint8_t kind, node;
+	vmf_pfn first;
+	uint64_t pages;
+	struct vmf_attr attr;
+	struct vmf_frame *frames;
+	uint32_t heads[VMF_ORDER_MAX + 1]; /* free lists, index + 1 */
+	uint64_t free;
+};
+struct vmf__phys { /* replaced as a whole; old ones live as long as the port */
+	uint32_t n;
+	struct vmf__phys *older;
+	struct vmf__range *range[];
+};
+
+struct vmf__range *vmf__phys_range(struct vmf_port *, vmf_pfn);
+/* n adjacent frames (n a power of two) with a reference each into frames[]; false: not there. => any lock */
+bool vmf__phys_run(struct vmf_port *, uint32_t n, struct vmf_frame **frames);
+struct vmf_frame *vmf__phys_frame(struct vmf_port *, vmf_pfn); /* NULL unless RAM in use */
+void vmf__phys_release(struct vmf_port *, struct vmf_frame *); /* its last reference has gone */
+void vmf__phys_destroy(struct vmf_port *);
+/* Is this a frame that somebody can hand over: of this port, in use, of this order? */
+bool vmf__frame_good(struct vmf_port *, const struct vmf_frame *, unsigned order);
+
+/* ------------------------------------------------------------------------------------------- reserve.c */
+
+/* Pools of equal blocks for the fault path, which takes and gives but never allocates. */
+struct vmf__reserve {
+	struct vmf_lock lock;
+	uint32_t size, free, low; /* below `low`, supply() adds a slab */
+	void *list, *slabs;
+};
+void *vmf__reserve_take(struct vmf_port *, struct vmf__reserve *); /* zeroed; NULL: empty */
+void vmf__reserve_give(struct vmf_port *, struct vmf__reserve *, void *);
+int vmf__reserve_supply(struct vmf_port *, struct vmf__reserve *); /* => sleeps */
+void vmf__reserve_destroy(struct vmf_port *, struct vmf__reserve *);
+
+/* ---------------------------------------------------------------------------------------------- slot.c */
+
+/* What a fault in flight is about.  Written by its owner, read by all; revoke turns ASKING into STALE. */
+enum vmf__slot_state {
+	VMF__IDLE,
+	VMF__LOOKING,  /* reads the area table, which stays until it has done */
+	VMF__ASKING,   /* holds `area`; a handler may run */
+	VMF__ENTERING, /* as ASKING, and the pmap is being changed: revoke waits for it */
+	VMF__STALE     /* was ASKING; the range was revoked: must not enter */
+};
+struct vmf_slot {
+	uint32_t word; /* generation << 3 | state */
+	uint32_t first_lo, first_hi, n;
+	struct vmf_area *area;
+	struct vmf_object *object;
+	uint8_t pad[64 - 16 - 2 * sizeof(void *)];
+};
+struct vmf_slot *vmf__slot_enter(struct vmf_port *); /* LOOKING; NULL: no slot, or nested too deeply */
+void vmf__slot_hold(struct vmf_port *, struct vmf_slot *, struct vmf_area *, vmf_pgoff first, uint32_t n, unsigned state);
+bool vmf__slot_commit(struct vmf_slot *);               /* ASKING -> ENTERING; false: stale */
+void vmf__slot_widen(struct vmf_port *, struct vmf_slot *, vmf_pgoff first, uint32_t n); /* => ENTERING */
+void vmf__slot_relax(struct vmf_slot *);                /* ENTERING -> ASKING */
+void vmf__slot_leave(struct vmf_port *, struct vmf_slot *);
+bool vmf__slot_nested(struct vmf_port *, struct vmf_slot *, const struct vmf_area *); /* does an outer fault hold it? */
+bool vmf__slot_mine(struct vmf_port *, const struct vmf_area *);                      /* does this thread hold it? */
+/* Waits until no slot reads a table that was replaced before, and (area not NULL) none holds the area.  => sleeps */
+void vmf__slot_quiesce(struct vmf_port *, const struct vmf_area *);
+/* From now on no fault enters what it learnt of the range before. => any lock */
+void vmf__slot_shoot(struct vmf_port *, const struct vmf_object *, vmf_pgoff first, uint64_t n);
+
+/* ---------------------------------------------------------------------------------------------- port.c */
+
+struct vmf_port {
+	const struct vmf_host_ops *host;
+	void *self;
+	struct vmf_slot *slots;
+	uint32_t nslots, used; /* used: slots below it have been used */
+	uint32_t leaving;      /* a sequence: somebody left a slot while `waiting` */
+	uint32_t waiting;
+	uint8_t shift;
+	struct vmf_lock phys_lock;
+	struct vmf__phys *phys; /* atomic */
+	struct vmf__reserve leaves, nodes, fills;
+};
+static inline size_t vmf__psize(const struct vmf_port *p) { return (size_t)1 << p->shift; }
+void *vmf__alloc(struct vmf_port *, size_t);
+void vmf__free(struct vmf_port *, void *, size_t);
+int vmf__supply(struct vmf_port *); /* fills all reserves up; => sleeps */
+/* The caller's struct of `size` bytes into ours of `ours`: 0, -VMF_EINVAL or -VMF_E2BIG. */
+int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_t least);
+
+/* --------------------------------------------------------------------------------------------- pages.c */
+
+/* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be read
+ * in a slot that is ENTERING (revoke waits for it before they change). */
+enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_PIN = 256 };
+struct vmf__page {
+	void *of;      /* FILLING: the fill; else the frame or NULL */
+	uint32_t word; /* enum vmf_state | flags | pins * VMF__P_PIN */
+	uint32_t zero;
+};
+#define VMF__LEAF 8u
+struct vmf__leaf {
+	struct vmf__page page[VMF__LEAF];
+	struct vmf_frame frame[VMF__LEAF]; /* of a segment */
+};
+struct vmf__node { void *child[16]; };
+struct vmf__pages { void *root; uint32_t levels; };
+
+static inline enum vmf_state vmf__state(const struct vmf__page *p) { return (enum vmf_state)(vmf__load(&p->word) & VMF__P_STATE); }
+static inline void vmf__set_state(struct vmf__page *p, enum vmf_state s)
+{
+	vmf__store(&p->word, (vmf__peek(&p->word) & ~(uint32_t)VMF__P_STATE) | (uint32_t)s);
+}
+struct vmf__page *vmf__page_at(const struct vmf_object *, vmf_pgoff);   /* NULL: never heard of */
+struct vmf__page *vmf__page_make(struct vmf_object *, vmf_pgoff);       /* NULL: the reserve is empty; => object lock */
+struct vmf_frame *vmf__page_segment(struct vmf_object *, vmf_pgoff);    /* its frame in the segment; it was made */
+/* The first page at or after `at`, before `end`, whose leaf exists: skips what was never touched. */
+vmf_pgoff vmf__page_next(const struct vmf_object *, vmf_pgoff at, vmf_pgoff end);
+void vmf__pages_destroy(struct vmf_object *);
+
+/* -------------------------------------------------------------------------------------------- object.c */
+
+struct vmf_object {
+	struct vmf_port *port;
+	const struct vmf_ops *ops; /* never NULL */
+	void *priv;
+	uint32_t refs;
+	bool stream, segmented, backed, readonly;
+	uintptr_t pages, room; /* length now (atomic), and at most */
+	vmf_pfn segment;
+	struct vmf__pages tree;
+	struct vmf_lock lock;       /* pages, fills, resizes */
+	struct vmf_lock areas_lock; /* areas */
+	struct vmf_area *areas;
+	struct vmf__fill *fills;    /* reads in flight; under lock */
+	uint32_t revokes;           /* a sequence: vmf_revoke was called */
+	struct vmf_wait changed;    /* a write-back or an mkwrite ended */
+	/* backed */
+	const struct vmf_backing_ops *backing;
+	void *backing_self;
+	uint64_t bytes;             /* under lock */
+	uint32_t epoch;             /* another one after each truncation */
+	uint32_t around, readahead;
+};
+/* room: the most pages that it can grow to.  stream, backed, readonly are set by the caller afterwards. */
+int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_ops *, void *priv, uint64_t pages, uint64_t room,
+		    bool segmented);
+/* In every area that is not by copy: nothing of the range is shown any more / nothing of it can be written without a
+ * fault.  Faults in flight that learnt of it before do not enter. => any lock */
+int vmf__object_hide(struct vmf_object *, vmf_pgoff first, uint64_t n);
+int vmf__object_clean(struct vmf_object *, vmf_pgoff first, uint64_t n);
+/* Do writes to clean pages have to be seen? */
+static inline bool vmf__object_tracks(const struct vmf_object *o) { return (o->backed && !o->readonly) || o->ops->mkwrite; }
+static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
+
+/* ------------------------------------------------------------------------------- area.c, space.c, map.c */
+
+/* Never changes once it is in the table: a cut or a protect makes new areas. */
+struct vmf_area {
+	struct vmf_space *space;
+	struct vmf_object *object; /* a reference */
+	vmf_va va;
+	uint64_t pages;
+	vmf_pgoff off;
+	uint8_t prot, maxprot, order, action;
+	uint32_t flags, node, refs;
+	struct vmf_attr attr;
+	struct vmf_window window;
+	void *priv;
+	struct vmf_area *next, **link; /* the object's list, under areas_lock */
+	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; a hint, racy on purpose */
+};
+struct vmf__table { uint32_t n, room; struct vmf_area *area[]; }; /* sorted by va */
+/* struct vmf_stats as words that every CPU can add to; spread by slot over cache lines. */
+#define VMF__COUNTERS ((sizeof(struct vmf_stats) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
+#define VMF__COUNTER(what) ((offsetof(struct vmf_stats, what) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
+#define VMF__SHARDS 8u
+struct vmf__counters { uintptr_t v[VMF__COUNTERS + 8]; };
+struct vmf_space {
+	struct vmf_port *port;
+	struct vmf_pmap *pmap;
+	struct vmf_lock lock;     /* who changes the table */
+	struct vmf__table *table; /* atomic */
+	struct vmf__counters stats[VMF__SHARDS];
+};
+struct vmf_area *vmf__table_find(const struct vmf__table *, vmf_va, unsigned shift);
+uint32_t vmf__table_at(const struct vmf__table *, vmf_va, unsigned shift); /* first area that ends after va */
+struct vmf__table *vmf__table_new(struct vmf_port *, uint32_t room);
+void vmf__table_free(struct vmf_port *, struct vmf__table *);
+struct vmf_area *vmf__area_new(struct vmf_port *, const struct vmf_area *like, vmf_va va, uint64_t pages);
+void vmf__area_link(struct vmf_area *);
+void vmf__area_unlink(struct vmf_area *);
+static inline vmf_va vmf__bytes(const struct vmf_port *p, uint64_t pages) { return (vmf_va)(pages << p->shift); }
+static inline vmf_va vmf__end(const struct vmf_area *a) { return a->va + vmf__bytes(a->space->port, a->pages); }
+
+/* Removes what is mapped at a part of an area, and puts the frames after update(). */
+int vmf__area_remove(struct vmf_area *, vmf_va, uint64_t pages);
+/* The same, and gives the addresses back; an error: entries may have been forgotten, nothing else. */
+int vmf__area_detach(struct vmf_area *, vmf_va, uint64_t pages);
+
+/* --------------------------------------------------------------------------------- fault.c and its parts */
+
+struct vmf_fault {
+	struct vmf_space *space;
+	struct vmf_port *port;
+	struct vmf_area *area;
+	struct vmf_object *object;
+	struct vmf_slot *slot;
+	struct vmf_ticket *ticket;
+	vmf_va va; /* page-aligned */
+	vmf_pgoff off;
+	uint8_t access, trap_flags, flags; /* flags: enum vmf_rflag so far */
+	bool entered_any, installed; /* installed: by the driver itself */
+	vmf_pgoff lo, hi;  /* what of the object this fault may enter: the area, or less */
+	uint32_t revokes;  /* of the object, before the driver was asked */
+	struct vmf__counters *count;
+	struct vmf_result done; /* of installs by the driver itself */
+};
+static inline struct vmf_result vmf__result(unsigned code, unsigned why, int err)
+{
+	return (struct vmf_result){ (uint8_t)code, (uint8_t)why, 0, 0, err };
+}
+#define vmf__count(f, what, n) vmf__tally((f)->count, VMF__COUNTER(what), (n))
+static inline void vmf__tally(struct vmf__counters *c, size_t i, uint64_t n)
+{
+	(void)__atomic_fetch_add(&c->v[i], (uintptr_t)n, __ATOMIC_RELAXED);
+}
+
+/* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */
+struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n, unsigned prot);
+struct vmf_result vmf__enter_pfns(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
+struct vmf_result vmf__enter_zero(struct vmf_fault *, vmf_pgoff, uint64_t n);
+/* ASKING -> ENTERING for the fault's page, and for the rest of [at, at+n) if nothing was revoked meanwhile (else f->lo and
+ * f->hi leave it out).  false: the page itself was, or it is not in the run and something was. */
+bool vmf__enter_begin(struct vmf_fault *, vmf_pgoff at, uint32_t n);
+/* Are these n frames that the fault's window can show from `at` on?  NONE, DRIVER, or POLICY: foreign in a window by offset. */
+void vmf__frames_put(struct vmf_port *, struct vmf_frame *const *, uint32_t n); /* bad ones are left alone */
+enum vmf_why vmf__frames_good(const struct vmf_fault *, vmf_pgoff at, struct vmf_frame *const *, uint32_t n);
+/* Is this pfn run mappable with these attributes?  NONE, HOLE or ATTR. */
+enum vmf_why vmf__pfns_good(struct vmf_port *, vmf_pfn, uint64_t n, struct vmf_attr *);
+
+/* driver.c: what a driver's table answers; zero-fill. */
+struct vmf_result vmf__ask_driver(struct vmf_fault *);
+struct vmf_result vmf__retry(struct vmf_fault *, unsigned why, struct vmf_wait *, uint32_t seq);
+
+/* backed.c: the generic nopage of backings. */
+struct vmf_result vmf__backed_fault(struct vmf_fault *);
+/* readahead.c: how many pages from f->off a sequential fault should bring; at least 1. */
+uint32_t vmf__readahead(struct vmf_fault *);
+
+/* ---------------------------------------------------------------------------------------------- fill.c */
+
+/* One read or write in flight.  Tickets and the io hold references; while it lives its cached pages are pinned. */
+enum { VMF__FLYING, VMF__LANDED };
+struct vmf__fill {
+	struct vmf_io io; /* first, n, frames: = frame */
+	struct vmf_object *object; /* a reference */
+	struct vmf__fill *next, **link; /* object->fills, while FLYING; under its lock */
+	uint32_t refs, state;
+	bool cached, stale;
+	uint32_t epoch; /* of the object when it began, if not cached */
+	uint32_t good; /* pages that are right, once LANDED */
+	int err;
+	struct vmf_wait landed;
+	struct vmf_frame *frame[VMF_RUN_MAX];
+};
+struct vmf__fill *vmf__fill_new(struct vmf_object *, vmf_pgoff first, uint32_t n, bool write); /* NULL: reserve empty */
+/* Before it starts: the n pages from first of what it was made for. */
+void vmf__fill_shrink(struct vmf__fill *, vmf_pgoff first, uint32_t n);
+/* Hands it to the backing.  => consumes no reference of the caller's; no lock held */
+void vmf__fill_start(struct vmf__fill *);
+void vmf__fill_get(struct vmf__fill *);
+void vmf__fill_put(struct vmf__fill *);
+void vmf__fill_link(struct vmf__fill *);   /* => object lock */
+void vmf__fill_stale(struct vmf_object *, vmf_pgoff first, uint64_t n); /* => object lock */
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Asking a driver: fault, else nopage, else nopfn, else zeroes on demand; and not believing the answer.
+ */
+#include "core.h"
+
+static struct vmf_result answer_bad(void) { return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0); }
+
+static void request(const struct vmf_fault *f, struct vmf_req *req)
+{
+	*req = (struct vmf_req){ .fault = (struct vmf_fault *)f, .port = f->port, .area = f->area, .object = f->object,
+				 .object_priv = f->object->priv, .area_priv = f->area->priv, .va = f->va, .off = f->off,
+				 .node = f->area->node, .access = f->access, .order = f->area->order,
+				 .tries = (uint8_t)vmf__min(f->ticket->tries, UINT8_MAX), .prot = f->area->prot };
+}
+
+/* Every code but OK and DONE, which the callers know better. */
+static struct vmf_result answer_other(struct vmf_fault *f, enum vmf_code code, const struct vmf_ans *ans)
+{
+	switch (code) {
+	case VMF_RETRY:
+		return vmf__retry(f, ans->why, ans->wait, ans->seq);
+	case VMF_SIGBUS:
+	case VMF_SIGSEGV:
+	case VMF_OOM:
+	case VMF_POISON:
+		return vmf__result(code, ans->why ? ans->why : VMF_WHY_DRIVER, ans->err);
+	case VMF_FALLBACK: /* base pages were asked for, and nothing is smaller */
+	default:
+		return answer_bad();
+	}
+}
+
+static bool run_good(const struct vmf_fault *f, const struct vmf_ans *ans)
+{
+	return ans->n && ans->first <= f->off && f->off - ans->first < ans->n && !(ans->prot & ~(unsigned)f->area->prot);
+}
+
+/* ------------------------------------------------------------------------------------------- mkwrite */
+
+/* Announces the first write to a clean page, once.  OK: the page is dirty. */
+static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req *req)
+{
+	struct vmf_object *o = f->object;
+	uint32_t seq = vmf_wait_seq(&o->changed);
+	struct vmf_ans ans = { .first = f->off };
+	struct vmf__page *page;
+	enum vmf_code code;
+	bool ours;
+
+	vmf_lock_take(f->port, &o->lock);
+	page = vmf__page_make(o, f->off);
+	if (!page || vmf__state(page) == VMF_DIRTY || vmf__peek(&page->word) & VMF__P_MKWRITE) {
+		bool dirty = page && vmf__state(page) == VMF_DIRTY;
+
+		vmf_lock_drop(f->port, &o->lock);
+		if (dirty)
+			return vmf__result(VMF_OK, 0, 0);
+		return page ? vmf__retry(f, VMF_WHY_RACE, &o->changed, seq) : vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
+	}
+	vmf__store(&page->word, vmf__peek(&page->word) | VMF__P_MKWRITE);
+	vmf_lock_drop(f->port, &o->lock);
+	code = o->ops->mkwrite(req, &ans);
+	ours = code == VMF_OK;
+	vmf_lock_take(f->port, &o->lock);
+	vmf__store(&page->word, vmf__peek(&page->word) & ~(uint32_t)VMF__P_MKWRITE);
+	if (ours)
+		vmf__set_state(page, VMF_DIRTY);
+	vmf_lock_drop(f->port, &o->lock);
+	vmf_wake(f->port, &o->changed);
+	return ours ? vmf__result(VMF_OK, 0, 0) : answer_other(f, code, &ans);
+}
+
+/* Where first writes are announced, a write enters just its page, and a read enters nothing that can be written. */
+static void run_clean(const struct vmf_fault *f, struct vmf_ans *ans)
+{
+	if (!f->object->ops->mkwrite)
+		return;
+	if (f->access != VMF_W) {
+		ans->prot &= (uint8_t)~VMF_W;
+		return;
+	}
+	if (ans->frames)
+		ans->frames += f->off - ans->first;
+	ans->pfn.n += f->off - ans->first;
+	ans->first = f->off;
+	ans->n = 1;
+}
+
+/* -------------------------------------------------------------------------------- nopage and nopfn */
+
+static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
+{
+	enum vmf_why why = run_good(f, &ans) ? vmf__frames_good(f, ans.first, ans.frames, ans.n) : VMF_WHY_DRIVER;
+
+	if (why)
+		return vmf__result(VMF_SIGBUS, why, 0);
+	run_clean(f, &ans);
+	if (!vmf__enter_begin(f, ans.first, ans.n))
+		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+	return vmf__enter_frames(f, ans.first, ans.frames, ans.n, ans.prot);
+}
+
+static struct vmf_result ask_nopage(struct vmf_fault *f, const struct vmf_req *req)
+{
+	struct vmf_frame *frames[VMF__DRIVER_RUN] = { 0 };
+	struct vmf_ans ans = { .frames = frames, .max = VMF__DRIVER_RUN, .first = f->off, .prot = req->prot, .attr = f->area->attr };
+	enum vmf_code code = f->object->ops->nopage(req, &ans);
+	struct vmf_result r;
+
+	if (code != VMF_OK)
+		return answer_other(f, code, &ans);
+	if (ans.frames != frames || ans.n > VMF__DRIVER_RUN)
+		return answer_bad();
+	r = show_frames(f, ans);
+	vmf__frames_put(f->port, frames, ans.n);
+	return r;
+}
+
+static struct vmf_result ask_nopfn(struct vmf_fault *f, const struct vmf_req *req)
+{
+	struct vmf_ans ans = { .first = f->off, .prot = req->prot, .attr = f->area->attr };
+	enum vmf_code code = f->object->ops->nopfn(req, &ans);
+
+	if (code != VMF_OK)
+		return answer_other(f, code, &ans);
+	if (!run_good(f, &ans) || ans.pfn.n + ans.n < ans.pfn.n)
+		return answer_bad();
+	run_clean(f, &ans);
+	if (!vmf__enter_begin(f, ans.first, ans.n))
+		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+	return vmf__enter_pfns(f, ans.first, ans.pfn, ans.n, ans.attr, ans.prot);
+}
+
+/* ---------------------------------------------------------------------------------------- zero-fill */
+
+/* The object's page, made if need be.  => the caller's reference; NULL: no memory */
+static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
+{
+	struct vmf_frame *frame = NULL;
+	struct vmf__page *page;
+
+	vmf_lock_take(o->port, &o->lock);
+	page = vmf__page_make(o, at);
+	if (page && !page->of) {
+		if (o->segmented)
+			frame = vmf__page_segment(o, at);
+		else if (vmf_frame_alloc(o->port, 0, 0, false, &frame))
+			frame = NULL;
+		if (frame) {
+			memset(vmf_frame_bytes(o->port, frame), 0, vmf__psize(o->port));
+			page->of = frame;
+			vmf__set_state(page, VMF_PRESENT);
+		}
+	}
+	frame = page ? page->of : NULL;
+	if (frame)
+		vmf_frame_get(frame);
+	vmf_lock_drop(o->port, &o->lock);
+	return frame;
+}
+
+static struct vmf_result zero_fill(struct vmf_fault *f)
+{
+	struct vmf_frame *frame;
+	struct vmf_result r;
+
+	if (f->area->window.store == VMF_BY_COPY && f->area->window.zero) {
+		uint64_t run = (uint64_t)1 << f->area->window.order;
+
+		if (!vmf__slot_commit(f->slot))
+			return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+		return vmf__enter_zero(f, f->off & ~(run - 1), run);
+	}
+	frame = zero_page(f->object, f->off);
+	if (!frame)
+		return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
+	r = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+	if (vmf__slot_commit(f->slot)) {
+		r = vmf__enter_frames(f, f->off, &frame, 1, f->area->prot);
+		if (r.code == VMF_OK)
+			vmf__count(f, zeroed, 1);
+	}
+	vmf_frame_put(f->port, frame);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------------- the table */
+
+struct vmf_result vmf__ask_driver(struct vmf_fault *f)
+{
+	const struct vmf_ops *ops = f->object->ops;
+	struct vmf_req req;
+
+	request(f, &req);
+	f->revokes = vmf__load(&f->object->revokes);
+	if (ops->mkwrite && f->access == VMF_W) {
+		struct vmf_result r = make_writable(f, &req);
+
+		if (r.code != VMF_OK)
+			return r;
+	}
+	if (ops->fault) {
+		struct vmf_ans ans = { .first = f->off, .prot = req.prot, .attr = f->area->attr };
+		enum vmf_code code = ops->fault(&req, &ans);
+
+		if (code == VMF_DONE)
+			return f->done.code == VMF_OK && !f->installed ? answer_bad() : f->done;
+		if (code == VMF_RETRY && !ans.wait && f->done.code == VMF_RETRY)
+			return f->done;
+		if (code != VMF_NEXT)
+			return answer_other(f, code, &ans);
+	}
+	if (ops->nopage)
+		return ask_nopage(f, &req);
+	if (ops->nopfn)
+		return ask_nopfn(f, &req);
+	return ops->fault ? answer_bad() : zero_fill(f);
+}

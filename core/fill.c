@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Fills: runs of pages on their way from a backing (or, with io.write, to it).
+ *
+ * A cached fill owns the pages that it claimed: they are FILLING and pinned.  When it lands they become PRESENT or FAILED
+ * and stay pinned until its last reference goes: the tickets of all who asked hold one each, and that is also how exactly
+ * they learn of a failure.  A fill that is not cached owns frames of its own, which go with it.
+ */
+#include "core.h"
+
+struct vmf__fill *vmf__fill_new(struct vmf_object *o, vmf_pgoff first, uint32_t n, bool write)
+{
+	struct vmf__fill *fill = vmf__reserve_take(o->port, &o->port->fills);
+
+	if (!fill)
+		return NULL;
+	vmf_object_get(o);
+	fill->object = o;
+	fill->refs = 1;
+	fill->io = (struct vmf_io){ .size = sizeof(fill->io), .frames = fill->frame, .port = o->port, .write = write };
+	vmf__fill_shrink(fill, first, n);
+	return fill;
+}
+
+void vmf__fill_shrink(struct vmf__fill *fill, vmf_pgoff first, uint32_t n)
+{
+	struct vmf_object *o = fill->object;
+	uint64_t at = first << o->port->shift, all = (uint64_t)n << o->port->shift;
+
+	fill->io.first = first;
+	fill->io.n = n;
+	fill->io.bytes = at < o->bytes ? vmf__min(all, o->bytes - at) : 0;
+}
+
+void vmf__fill_get(struct vmf__fill *fill) { vmf__add(&fill->refs, 1); }
+
+void vmf__fill_link(struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill->object;
+
+	fill->next = o->fills;
+	fill->link = &o->fills;
+	if (fill->next)
+		fill->next->link = &fill->next;
+	o->fills = fill;
+}
+
+/* => object lock */
+static void fill_unlink(struct vmf__fill *fill)
+{
+	if (!fill->link)
+		return;
+	*fill->link = fill->next;
+	if (fill->next)
+		fill->next->link = fill->link;
+	fill->link = NULL;
+}
+
+void vmf__fill_stale(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+{
+	for (struct vmf__fill *fill = o->fills; fill; fill = fill->next)
+		if (fill->io.first < first + n && first < fill->io.first + fill->io.n)
+			fill->stale = true;
+}
+
+static void fill_unpin(struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill->object;
+
+	vmf_lock_take(o->port, &o->lock);
+	for (uint32_t i = 0; i < fill->io.n; i++) {
+		struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
+
+		vmf__store(&page->word, vmf__peek(&page->word) - VMF__P_PIN);
+	}
+	vmf_lock_drop(o->port, &o->lock);
+}
+
+void vmf__fill_put(struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill->object;
+	struct vmf_port *port = o->port;
+
+	if (vmf__sub(&fill->refs, 1) != 1)
+		return;
+	if (fill->cached)
+		fill_unpin(fill);
+	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
+		if (fill->frame[i])
+			vmf_frame_put(port, fill->frame[i]);
+	vmf__reserve_give(port, &port->fills, fill);
+	vmf_object_put(o);
+}
+
+void vmf__fill_start(struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill->object;
+	int err;
+
+	vmf__fill_get(fill);
+	err = o->backing->start(o->backing_self, &fill->io);
+	if (err)
+		vmf_io_done(&fill->io, 0, err);
+}
+
+void *vmf_io_bytes(const struct vmf_io *io, uint32_t i, uint32_t *adjacent)
+{
+	uint32_t n = 1;
+
+	while (i + n < io->n && io->frames[i + n]->pfn.n == io->frames[i]->pfn.n + n)
+		n++;
+	if (adjacent)
+		*adjacent = n;
+	return vmf_frame_bytes(io->port, io->frames[i]);
+}
+
+/* What lies past the end of the backing reads zero. */
+static void fill_pad(struct vmf__fill *fill)
+{
+	size_t psize = vmf__psize(fill->io.port);
+
+	for (uint32_t i = (uint32_t)(fill->io.bytes / psize); i < fill->io.n; i++) {
+		uint8_t *bytes = vmf_frame_bytes(fill->io.port, fill->frame[i]);
+		uint64_t at = (uint64_t)i * psize, good = fill->io.bytes > at ? fill->io.bytes - at : 0;
+
+		memset(bytes + good, 0, psize - (size_t)good);
+	}
+}
+
+/* => object lock */
+static void page_land(struct vmf__fill *fill, uint32_t i)
+{
+	struct vmf_object *o = fill->object;
+	struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
+
+	if (i < fill->good && !fill->stale) {
+		page->of = fill->frame[i];
+		vmf__set_state(page, VMF_PRESENT);
+		return;
+	}
+	page->of = NULL;
+	vmf__set_state(page, i < fill->good ? VMF_ABSENT : VMF_FAILED);
+	if (!o->segmented)
+		vmf_frame_put(o->port, fill->frame[i]);
+}
+
+void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
+{
+	struct vmf__fill *fill = (struct vmf__fill *)((uint8_t *)io - offsetof(struct vmf__fill, io));
+	struct vmf_object *o = fill->object;
+
+	pages = err ? (uint32_t)vmf__min(pages, io->n) : io->n;
+	if (!io->write && pages == io->n)
+		fill_pad(fill);
+	vmf_lock_take(o->port, &o->lock);
+	fill->good = pages;
+	fill->err = err;
+	for (uint32_t i = 0; fill->cached && !io->write && i < io->n; i++)
+		page_land(fill, i);
+	fill_unlink(fill);
+	vmf__store(&fill->state, VMF__LANDED);
+	vmf_lock_drop(o->port, &o->lock);
+	vmf_wake(o->port, &fill->landed);
+	vmf__fill_put(fill);
+}

@@ -1,0 +1,629 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Changing what a space shows: map, unmap, protect.  All of it happens, or nothing.
+ *
+ * A change makes a new table with new areas for the pieces of those that are cut, puts it in the old one's place, waits
+ * until no fault uses an area that went, and only then touches the pmap.  If the pmap fails, the old table comes back.
+ */
+#include "core.h"
+
+/* -------------------------------------------------------------------------------------------- a change */
+
+enum inside { DROP, PROTECT, MOVE };
+struct change {
+	struct vmf_space *space;
+	struct vmf__table *old, *table;
+	uint32_t first, end;       /* victims in old */
+	struct vmf_area **piece;   /* what becomes of them; two references each, one of them the table's */
+	uint32_t pieces, room;
+	enum inside inside;
+	vmf_va lo, hi; /* [lo, hi): hi 0 means to the top */
+	vmf_va to;     /* MOVE */
+	uint8_t prot;  /* PROTECT */
+};
+
+static bool range_good(const struct vmf_space *space, vmf_va va, uint64_t pages)
+{
+	unsigned shift = space->port->shift;
+	vmf_va last;
+
+	if (va & (vmf__psize(space->port) - 1) || !pages || pages > UINTPTR_MAX >> shift)
+		return false;
+	last = va + ((vmf_va)(pages - 1) << shift);
+	return last >= va;
+}
+
+/* Last byte, which unlike the end never wraps. */
+static vmf_va area_last(const struct vmf_area *a) { return vmf__end(a) - 1; }
+
+static void change_find(struct change *c)
+{
+	unsigned shift = c->space->port->shift;
+
+	c->old = c->space->table;
+	c->first = c->end = vmf__table_at(c->old, c->lo, shift);
+	while (c->end < c->old->n && c->old->area[c->end]->va <= c->hi - 1)
+		c->end++;
+}
+
+static int change_ask_split(const struct change *c)
+{
+	for (uint32_t i = c->first; i < c->end; i++) {
+		struct vmf_area *a = c->old->area[i];
+		int err = 0;
+
+		if (vmf__slot_mine(c->space->port, a))
+			return -VMF_EDEADLK;
+		if (!a->object->ops->split)
+			continue;
+		if (a->va < c->lo)
+			err = a->object->ops->split(a, c->lo);
+		if (!err && area_last(a) > c->hi - 1)
+			err = a->object->ops->split(a, c->hi);
+		if (err)
+			return err < 0 ? err : -err;
+	}
+	return 0;
+}
+
+static int change_piece(struct change *c, const struct vmf_area *like, vmf_va from, vmf_va last, bool inside)
+{
+	struct vmf_port *port = c->space->port;
+	struct vmf_area *a;
+
+	if (inside && c->inside == DROP)
+		return 0;
+	a = vmf__area_new(port, like, from, ((last - from) >> port->shift) + 1);
+	if (!a)
+		return -VMF_ENOMEM;
+	if (inside && c->inside == PROTECT)
+		a->prot = c->prot;
+	if (inside && c->inside == MOVE)
+		a->va += c->to - c->lo;
+	a->refs = 2;
+	c->piece[c->pieces++] = a;
+	return 0;
+}
+
+static int change_cut(struct change *c, const struct vmf_area *a)
+{
+	vmf_va from = a->va, last = area_last(a);
+	int err = 0;
+
+	if (from < c->lo) {
+		err = change_piece(c, a, from, c->lo - 1, false);
+		from = c->lo;
+	}
+	if (!err)
+		err = change_piece(c, a, from, vmf__min(last, c->hi - 1), true);
+	if (!err && last > c->hi - 1)
+		err = change_piece(c, a, c->hi, last, false);
+	return err;
+}
+
+static void piece_array_free(struct change *c)
+{
+	vmf__free(c->space->port, c->piece, c->piece ? c->room * sizeof(*c->piece) : 0);
+}
+
+static void change_drop(struct change *c)
+{
+	for (uint32_t i = 0; i < c->pieces; i++) {
+		vmf_area_put(c->piece[i]);
+		vmf_area_put(c->piece[i]);
+	}
+	piece_array_free(c);
+	vmf__table_free(c->space->port, c->table);
+}
+
+static void table_sort(struct vmf__table *t)
+{
+	for (uint32_t i = 1; i < t->n; i++) {
+		struct vmf_area *a = t->area[i];
+		uint32_t k = i;
+
+		for (; k && t->area[k - 1]->va > a->va; k--)
+			t->area[k] = t->area[k - 1];
+		t->area[k] = a;
+	}
+}
+
+static void change_fill_table(struct change *c)
+{
+	struct vmf__table *t = c->table;
+
+	t->n = 0;
+	for (uint32_t i = 0; i < c->first; i++)
+		t->area[t->n++] = c->old->area[i];
+	for (uint32_t i = 0; i < c->pieces; i++)
+		t->area[t->n++] = c->piece[i];
+	for (uint32_t i = c->end; i < c->old->n; i++)
+		t->area[t->n++] = c->old->area[i];
+	if (c->inside == MOVE)
+		table_sort(t);
+}
+
+/* The new table, complete but not yet in place.  => space lock */
+static int change_make(struct change *c)
+{
+	struct vmf_port *port = c->space->port;
+	int err = 0;
+
+	c->room = c->end - c->first + 2;
+	c->pieces = 0;
+	c->piece = vmf__alloc(port, c->room * sizeof(*c->piece));
+	c->table = vmf__table_new(port, c->old->n + 2);
+	if (!c->piece || !c->table)
+		err = -VMF_ENOMEM;
+	for (uint32_t i = c->first; i < c->end && !err; i++)
+		err = change_cut(c, c->old->area[i]);
+	if (err)
+		change_drop(c);
+	else
+		change_fill_table(c);
+	return err;
+}
+
+static void quiesce(struct vmf_space *space, struct vmf_area *const *area, uint32_t n)
+{
+	vmf__slot_quiesce(space->port, n ? area[0] : NULL);
+	for (uint32_t i = 1; i < n; i++)
+		vmf__slot_quiesce(space->port, area[i]);
+}
+
+/* When it returns no fault uses a victim any more, and those to come see the pieces. */
+static void change_publish(struct change *c)
+{
+	for (uint32_t i = 0; i < c->pieces; i++)
+		vmf__area_link(c->piece[i]);
+	vmf__store(&c->space->table, c->table);
+	quiesce(c->space, c->old->area + c->first, c->end - c->first);
+}
+
+static void change_undo(struct change *c)
+{
+	vmf__store(&c->space->table, c->old);
+	quiesce(c->space, c->piece, c->pieces);
+	for (uint32_t i = 0; i < c->pieces; i++)
+		vmf__area_unlink(c->piece[i]);
+	change_drop(c);
+}
+
+/* => no lock: drivers are told, and the victims let go */
+static void change_finish(struct change *c)
+{
+	for (uint32_t i = 0; i < c->pieces; i++) {
+		if (c->piece[i]->object->ops->opened)
+			c->piece[i]->object->ops->opened(c->piece[i]);
+		vmf_area_put(c->piece[i]);
+	}
+	for (uint32_t i = c->first; i < c->end; i++) {
+		struct vmf_area *a = c->old->area[i];
+
+		if (a->object->ops->closed)
+			a->object->ops->closed(a);
+		vmf_area_put(a);
+	}
+	piece_array_free(c);
+	vmf__table_free(c->space->port, c->old);
+}
+
+struct steps {
+	int (*check)(const struct change *);
+	/* On a part of a victim; `undo` on those that were done when a later one failed. */
+	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
+	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
+};
+
+static uint64_t change_inside(const struct change *c, const struct vmf_area *a, vmf_va *from)
+{
+	vmf_va last = vmf__min(area_last(a), c->hi - 1);
+
+	*from = vmf__max(a->va, c->lo);
+	return ((last - *from) >> c->space->port->shift) + 1;
+}
+
+static int change_pmap(struct change *c, const struct steps *s)
+{
+	uint32_t i = c->first;
+	uint64_t pages;
+	vmf_va from;
+	int err = 0;
+
+	for (; s->step && i < c->end && !err; i++) {
+		pages = change_inside(c, c->old->area[i], &from);
+		err = s->step(c, c->old->area[i], from, pages);
+	}
+	for (i--; err && i-- > c->first;) {
+		pages = change_inside(c, c->old->area[i], &from);
+		s->undo(c, c->old->area[i], from, pages);
+	}
+	return err;
+}
+
+static int change_locked(struct change *c, const struct steps *s)
+{
+	int err;
+
+	change_find(c);
+	err = s->check(c);
+	if (err || c->first == c->end)
+		return err;
+	err = change_make(c);
+	if (err)
+		return err;
+	change_publish(c);
+	err = change_pmap(c, s);
+	if (err)
+		change_undo(c);
+	for (uint32_t i = c->first; !err && i < c->end; i++)
+		vmf__area_unlink(c->old->area[i]);
+	return err;
+}
+
+static int change_run(struct change *c, const struct steps *s)
+{
+	int err;
+
+	vmf_lock_take(c->space->port, &c->space->lock);
+	err = change_locked(c, s);
+	vmf_lock_drop(c->space->port, &c->space->lock);
+	if (!err && c->first != c->end)
+		change_finish(c);
+	return err;
+}
+
+/* ---------------------------------------------------------------------------------------------- unmap */
+
+static int unmap_step(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	(void)c;
+	return vmf__area_detach(a, va, pages);
+}
+
+static void describe(const struct vmf_area *a, vmf_va va, uint64_t pages, struct vmf_map *m)
+{
+	*m = (struct vmf_map){ .size = sizeof(*m), .flags = a->flags | VMF_FIXED, .va = va, .pages = pages,
+			       .off = a->off + ((va - a->va) >> a->space->port->shift), .prot = a->prot,
+			       .maxprot = a->maxprot, .order = a->order, .action = VMF_LAZY, .node = a->node,
+			       .attr = a->attr, .priv = a->priv };
+}
+
+static bool wants_raw(const struct vmf_object *o, const struct vmf_map *m)
+{
+	return o->ops->nopfn || o->ops->fault || (m->flags & VMF_MIXED) || m->action == VMF_RAW;
+}
+
+static vmf_pfn segment_of(const struct vmf_object *o) { return o->segmented ? o->segment : (vmf_pfn){ 0 }; }
+
+static void unmap_undo(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	struct vmf_window window;
+	struct vmf_map m;
+
+	describe(a, va, pages, &m);
+	(void)c->space->pmap->ops->attach(c->space->pmap, &m, segment_of(a->object), wants_raw(a->object, &m), &window);
+}
+
+int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
+{
+	static const struct steps steps = { change_ask_split, unmap_step, unmap_undo };
+	struct change c = { .space = space, .inside = DROP };
+
+	if (!space || !range_good(space, va, pages))
+		return -VMF_EINVAL;
+	c.lo = va;
+	c.hi = va + vmf__bytes(space->port, pages);
+	return change_run(&c, &steps);
+}
+
+static int gone_check(const struct change *c)
+{
+	for (uint32_t i = c->first; i < c->end; i++)
+		if (vmf__slot_mine(c->space->port, c->old->area[i]))
+			return -VMF_EDEADLK;
+	return 0;
+}
+
+int vmf_space_gone(struct vmf_space *space, vmf_va va, uint64_t pages)
+{
+	static const struct steps steps = { gone_check, NULL, NULL };
+	struct change c = { .space = space, .inside = DROP };
+
+	if (!space || !range_good(space, va, pages))
+		return -VMF_EINVAL;
+	c.lo = va;
+	c.hi = va + vmf__bytes(space->port, pages);
+	return change_run(&c, &steps);
+}
+
+int vmf_space_moved(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pages)
+{
+	static const struct steps steps = { gone_check, NULL, NULL };
+	struct change c = { .space = space, .inside = MOVE };
+	int err;
+
+	if (!space || !range_good(space, from, pages) || !range_good(space, to, pages))
+		return -VMF_EINVAL;
+	err = vmf_space_gone(space, to, pages);
+	if (err)
+		return err;
+	c.lo = from;
+	c.hi = from + vmf__bytes(space->port, pages);
+	c.to = to;
+	return change_run(&c, &steps);
+}
+
+/* -------------------------------------------------------------------------------------------- protect */
+
+static int protect_check(const struct change *c)
+{
+	vmf_va at = c->lo;
+
+	for (uint32_t i = c->first; i < c->end; i++) {
+		const struct vmf_area *a = c->old->area[i];
+
+		if (a->va > at)
+			return -VMF_EFAULT;
+		if (c->prot & ~a->maxprot)
+			return -VMF_EPERM;
+		at = vmf__end(a);
+	}
+	if (c->first == c->end || area_last(c->old->area[c->end - 1]) < c->hi - 1)
+		return -VMF_EFAULT;
+	return change_ask_split(c);
+}
+
+static int protect_to(struct change *c, vmf_va va, uint64_t pages, unsigned prot)
+{
+	const struct vmf_pmap_ops *ops = c->space->pmap->ops;
+	int err = ops->protect(c->space->pmap, va, pages, prot);
+
+	if (ops->update)
+		ops->update(c->space->pmap);
+	return err;
+}
+
+static int protect_step(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	(void)a;
+	return protect_to(c, va, pages, c->prot);
+}
+
+static void protect_undo(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	(void)protect_to(c, va, pages, a->prot);
+}
+
+int vmf_protect(struct vmf_space *space, vmf_va va, uint64_t pages, unsigned prot)
+{
+	static const struct steps steps = { protect_check, protect_step, protect_undo };
+	struct change c = { .space = space, .inside = PROTECT };
+
+	if (!space || !range_good(space, va, pages) || prot > (VMF_R | VMF_W | VMF_X))
+		return -VMF_EINVAL;
+	c.lo = va;
+	c.hi = va + vmf__bytes(space->port, pages);
+	c.prot = (uint8_t)prot;
+	return change_run(&c, &steps);
+}
+
+/* ------------------------------------------------------------------------------------------------ map */
+
+static int map_check(const struct vmf_space *space, const struct vmf_object *o, const struct vmf_map *m)
+{
+	uint8_t all = VMF_R | VMF_W | VMF_X;
+
+	if (!m->pages || m->pages > UINTPTR_MAX >> space->port->shift || m->off + m->pages < m->off)
+		return -VMF_EINVAL;
+	if ((m->prot | m->maxprot) & ~all || m->prot & ~m->maxprot || m->order > VMF_ORDER_MAX || m->action > VMF_BOLT ||
+	    m->attr.type > VMF_DEVICE || m->flags & ~(uint32_t)(VMF_SHARED | VMF_FIXED | VMF_NOFORK | VMF_MIXED))
+		return -VMF_EINVAL;
+	if (m->flags & VMF_FIXED && !range_good(space, m->va, m->pages))
+		return -VMF_EINVAL;
+	if (m->flags & VMF_SHARED && m->maxprot & VMF_W && o->readonly)
+		return -VMF_EPERM;
+	return 0;
+}
+
+/* The first gap of that many bytes.  => space lock */
+static int map_gap(const struct vmf_space *space, uint64_t pages, vmf_va *at)
+{
+	vmf_va lo = space->pmap->lo, hi = space->pmap->hi, bytes = vmf__bytes(space->port, pages);
+	const struct vmf__table *t = space->table;
+
+	for (uint32_t i = 0; i <= t->n; i++) {
+		vmf_va end = i < t->n ? vmf__min(t->area[i]->va, hi) : hi;
+
+		if (end > lo && end - lo >= bytes) {
+			*at = lo;
+			return 0;
+		}
+		if (i < t->n)
+			lo = vmf__max(lo, vmf__end(t->area[i]));
+	}
+	return -VMF_ENOSPC;
+}
+
+static bool map_overlaps(const struct vmf_space *space, vmf_va va, uint64_t pages)
+{
+	uint32_t i = vmf__table_at(space->table, va, space->port->shift);
+
+	return i < space->table->n && space->table->area[i]->va <= va + vmf__bytes(space->port, pages) - 1;
+}
+
+static struct vmf_area *map_area(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *m,
+				 const struct vmf_window *w)
+{
+	struct vmf_area like = { .space = space, .object = o, .va = m->va, .off = m->off, .prot = m->prot, .maxprot = m->maxprot,
+				 .order = m->order, .action = m->action, .flags = m->flags & ~(uint32_t)VMF_FIXED,
+				 .node = m->node, .attr = m->attr, .window = *w, .priv = m->priv };
+
+	return vmf__area_new(space->port, &like, m->va, m->pages);
+}
+
+/* remap_pfn_range(): the whole range or nothing, before anyone can see the area. */
+static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pfn)
+{
+	struct vmf_attr attr = a->attr;
+	uint64_t done = 0;
+
+	if (!a->window.raw)
+		return -VMF_ENOSYS;
+	if (pfn.n + a->pages < pfn.n || vmf__pfns_good(space->port, pfn, a->pages, &attr))
+		return -VMF_EPERM;
+	while (done < a->pages) {
+		uint32_t n = (uint32_t)vmf__min(a->pages - done, VMF_RUN_MAX);
+		struct vmf_run run = { .va = a->va + vmf__bytes(space->port, done), .pfn = { pfn.n + done }, .n = n,
+				       .need = UINT32_MAX, .prot = a->prot, .flags = VMF_RUN_RAW, .attr = attr };
+		long got = space->pmap->ops->enter(space->pmap, &run);
+
+		if (got != (long)n)
+			return got < 0 ? (int)got : -VMF_ENOMEM;
+		done += n;
+	}
+	return 0;
+}
+
+static int map_insert(struct vmf_space *space, struct vmf_area *a)
+{
+	struct vmf__table *old = space->table, *t = vmf__table_new(space->port, old->n + 1);
+	uint32_t at = vmf__table_at(old, a->va, space->port->shift);
+
+	if (!t)
+		return -VMF_ENOMEM;
+	for (uint32_t i = 0; i < old->n; i++)
+		t->area[i + (i >= at)] = old->area[i];
+	t->area[at] = a;
+	t->n = old->n + 1;
+	vmf__area_link(a);
+	vmf__store(&space->table, t);
+	vmf__slot_quiesce(space->port, NULL);
+	vmf__table_free(space->port, old);
+	return 0;
+}
+
+/* What the pmap gave must be what was asked for. */
+static int map_window_good(const struct vmf_map *m, const struct vmf_window *w)
+{
+	if (!(m->flags & VMF_SHARED) && w->store != VMF_BY_COPY)
+		return -VMF_ENOSYS;
+	if (m->order > w->order && !(w->orders >> m->order & 1))
+		return -VMF_ENOSYS;
+	if (m->action == VMF_BOLT && w->bolts < m->pages)
+		return -VMF_ENOSPC;
+	return 0;
+}
+
+static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, struct vmf_area **out)
+{
+	struct vmf_window w = { .size = sizeof(w), .orders = 1 };
+	struct vmf_area *a = NULL;
+	int err;
+
+	if (m->flags & VMF_FIXED && map_overlaps(space, m->va, m->pages))
+		return -VMF_EEXIST;
+	if (!(m->flags & VMF_FIXED)) {
+		m->va = 0;
+		err = space->pmap->lo != space->pmap->hi ? map_gap(space, m->pages, &m->va) : 0;
+		if (err)
+			return err;
+	}
+	err = space->pmap->ops->attach(space->pmap, m, segment_of(o), wants_raw(o, m), &w);
+	if (err)
+		return err;
+	a = map_area(space, o, m, &w);
+	err = a ? map_window_good(m, &w) : -VMF_ENOMEM;
+	if (!err && m->action == VMF_RAW)
+		err = map_raw(space, a, m->raw);
+	if (!err)
+		err = map_insert(space, a);
+	if (err) {
+		struct vmf_area bare = { .space = space, .object = o, .window = w };
+
+		(void)vmf__area_detach(&bare, m->va, m->pages);
+		vmf_area_put(a);
+		return err;
+	}
+	*out = a;
+	return 0;
+}
+
+static int code_err(struct vmf_result r)
+{
+	if (r.code == VMF_OOM)
+		return -VMF_ENOMEM;
+	if (r.code == VMF_SIGBUS)
+		return r.why == VMF_WHY_IOERR ? -VMF_EIO : -VMF_EFAULT;
+	return r.code == VMF_OK ? 0 : -VMF_EPERM;
+}
+
+static int map_populate(struct vmf_space *space, const struct vmf_map *m)
+{
+	struct vmf_trap trap = { .access = m->prot & VMF_R ? VMF_R : m->prot & VMF_W ? VMF_W : VMF_X };
+	struct vmf_result r = { 0 };
+
+	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i++) {
+		struct vmf_ticket ticket = { 0 };
+
+		trap.va = m->va + vmf__bytes(space->port, i);
+		while ((r = vmf_handle(space, &trap, &ticket)).code == VMF_RETRY)
+			(void)vmf_ticket_wait(space, &ticket, false);
+	}
+	return code_err(r);
+}
+
+static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
+{
+	const struct vmf_pmap_ops *ops = space->pmap->ops;
+	int err = ops->bolt && ops->query ? 0 : -VMF_ENOSPC;
+
+	for (uint64_t i = 0; i < m->pages && !err; i++) {
+		struct vmf_run run = { .va = m->va + vmf__bytes(space->port, i), .n = 1, .prot = m->prot, .attr = m->attr,
+				       .flags = VMF_RUN_BOLT };
+		struct vmf_entry e;
+
+		err = ops->query(space->pmap, run.va, &e);
+		run.pfn = e.pfn;
+		if (!err)
+			err = ops->bolt(space->pmap, &run);
+	}
+	return err;
+}
+
+int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *map, vmf_va *at)
+{
+	struct vmf_area *a = NULL;
+	struct vmf_map m;
+	int err;
+
+	if (!space || !o || !map || o->port != space->port)
+		return -VMF_EINVAL;
+	err = vmf__struct_in(&m, sizeof(m), map, map->size, offsetof(struct vmf_map, order));
+	if (!err && o->ops->map)
+		err = o->ops->map(o, &m);
+	m.maxprot = m.maxprot ? m.maxprot : m.prot;
+	if (!err)
+		err = map_check(space, o, &m);
+	if (err)
+		return err < 0 ? err : -err;
+	vmf_lock_take(space->port, &space->lock);
+	err = map_build(space, o, &m, &a);
+	if (!err)
+		vmf__add(&a->refs, 1);
+	vmf_lock_drop(space->port, &space->lock);
+	if (err)
+		return err;
+	if (o->ops->opened)
+		o->ops->opened(a);
+	vmf_area_put(a);
+	if (m.action == VMF_POPULATE || m.action == VMF_BOLT)
+		err = map_populate(space, &m);
+	if (!err && m.action == VMF_BOLT)
+		err = map_bolt(space, &m);
+	if (err)
+		(void)vmf_unmap(space, m.va, m.pages);
+	else if (at)
+		*at = m.va;
+	return err;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Objects: what areas show.
+ */
+#include "core.h"
+
+static uint32_t tree_levels(uint64_t pages)
+{
+	uint32_t levels = 0;
+	uint64_t covers = VMF__LEAF;
+
+	while (covers < pages && levels < 15) {
+		covers <<= 4;
+		levels++;
+	}
+	return levels;
+}
+
+int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv, uint64_t pages,
+		    uint64_t room, bool segmented)
+{
+	struct vmf_object *o;
+
+	if (!pages || pages > room || room > UINTPTR_MAX >> port->shift)
+		return -VMF_EINVAL;
+	o = vmf__alloc(port, sizeof(*o));
+	if (!o)
+		return -VMF_ENOMEM;
+	o->port = port;
+	o->ops = ops;
+	o->priv = priv;
+	o->refs = 1;
+	o->pages = (uintptr_t)pages;
+	o->room = (uintptr_t)room;
+	o->tree.levels = tree_levels(room);
+	o->segmented = segmented && port->host->segment;
+	if (o->segmented && port->host->segment(port->self, room, &o->segment)) {
+		vmf__free(port, o, sizeof(*o));
+		return -VMF_ENOMEM;
+	}
+	*out = o;
+	return 0;
+}
+
+int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv, uint64_t pages)
+{
+	if (!port || !out || !ops || ops->size < sizeof(*ops))
+		return -VMF_EINVAL;
+	/* Who hands over nothing but pfns has no use for frames of its own. */
+	return vmf__object_new(port, out, ops, priv, pages, pages, !ops->nopfn || ops->nopage || ops->fault);
+}
+
+void vmf_object_get(struct vmf_object *o) { vmf__add(&o->refs, 1); }
+
+void vmf_object_put(struct vmf_object *o)
+{
+	struct vmf_port *port;
+
+	if (!o || vmf__sub(&o->refs, 1) != 1)
+		return;
+	port = o->port;
+	if (o->ops->release)
+		o->ops->release(o, o->priv);
+	vmf__pages_destroy(o);
+	if (o->segmented)
+		port->host->segment_free(port->self, o->segment, o->room);
+	if (o->backed && o->backing->close)
+		o->backing->close(o->backing_self);
+	vmf__free(port, o, sizeof(*o));
+}
+
+void *vmf_object_priv(const struct vmf_object *o) { return o->priv; }
+
+struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
+{
+	struct vmf_frame *frame = NULL;
+
+	if (at >= o->room)
+		return NULL;
+	if (!o->segmented)
+		return vmf_frame_alloc(o->port, 0, 0, true, &frame) ? NULL : frame;
+	vmf_lock_take(o->port, &o->lock);
+	if (vmf__page_make(o, at)) {
+		frame = vmf__page_segment(o, at);
+		vmf_frame_get(frame);
+	}
+	vmf_lock_drop(o->port, &o->lock);
+	return frame;
+}
+
+/* ---------------------------------------------------------------------- what the areas show of a range */
+
+typedef int area_step(struct vmf_area *, vmf_va, uint64_t pages);
+
+/* => takes areas_lock around the steps, so that no area can go away under them */
+static int object_each(struct vmf_object *o, vmf_pgoff first, uint64_t n, area_step *step)
+{
+	int err = 0;
+
+	vmf_lock_take(o->port, &o->areas_lock);
+	for (struct vmf_area *a = o->areas; a; a = a->next) {
+		vmf_pgoff from = vmf__max(first, a->off), to = vmf__min(first + n, a->off + a->pages);
+		int one;
+
+		if (from >= to || a->window.store == VMF_BY_COPY)
+			continue;
+		one = step(a, a->va + vmf__bytes(o->port, from - a->off), to - from);
+		err = err ? err : one;
+	}
+	vmf_lock_drop(o->port, &o->areas_lock);
+	return err;
+}
+
+int vmf__object_hide(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+{
+	vmf__slot_shoot(o->port, o, first, n);
+	return object_each(o, first, n, vmf__area_remove);
+}
+
+static int area_clean(struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	struct vmf_pmap *pmap = a->space->pmap;
+	int err;
+
+	if (!(a->prot & VMF_W))
+		return 0;
+	if (!a->window.protect)
+		return vmf__area_remove(a, va, pages);
+	if (pmap->ops->clean)
+		err = pmap->ops->clean(pmap, va, pages);
+	else
+		err = pmap->ops->protect(pmap, va, pages, a->prot & ~(unsigned)VMF_W);
+	if (pmap->ops->update)
+		pmap->ops->update(pmap);
+	return err;
+}
+
+int vmf__object_clean(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+{
+	vmf__slot_shoot(o->port, o, first, n);
+	return object_each(o, first, n, area_clean);
+}
+
+/* A driver's page that was revoked is clean again: the next write is announced by mkwrite. */
+static void pages_forget_dirt(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+{
+	vmf_pgoff end = vmf__min(first + n, o->room);
+
+	vmf_lock_take(o->port, &o->lock);
+	for (vmf_pgoff at = vmf__page_next(o, first, end); at < end; at = vmf__page_next(o, at + 1, end)) {
+		struct vmf__page *page = vmf__page_at(o, at);
+
+		if (vmf__state(page) == VMF_DIRTY)
+			vmf__set_state(page, VMF_ABSENT);
+	}
+	vmf_lock_drop(o->port, &o->lock);
+}
+
+int vmf_revoke(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+{
+	if (!o || first + n < first)
+		return -VMF_EINVAL;
+	if (!n)
+		return 0;
+	vmf__add(&o->revokes, 1);
+	if (!o->backed && o->ops->mkwrite)
+		pages_forget_dirt(o, first, n);
+	return vmf__object_hide(o, first, n);
+}
+
+enum vmf_state vmf_page_state(struct vmf_object *o, vmf_pgoff at)
+{
+	struct vmf__page *page = at < o->room ? vmf__page_at(o, at) : NULL;
+
+	return page ? vmf__state(page) : VMF_ABSENT;
+}

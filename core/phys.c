@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The physical memory map, and a buddy allocator for its RAM.
+ *
+ * The map is read without a lock: it is replaced as a whole, and old ones (some hundred bytes) live until the port goes.
+ * What no range covers is a hole.  phys_lock protects free lists and replacing.
+ */
+#include "core.h"
+
+struct vmf__range *vmf__phys_range(struct vmf_port *port, vmf_pfn pfn)
+{
+	struct vmf__phys *phys = vmf__load(&port->phys);
+
+	for (uint32_t i = 0; phys && i < phys->n; i++)
+		if (pfn.n - phys->range[i]->first.n < phys->range[i]->pages && vmf__load(&phys->range[i]->kind) != VMF_PHYS_HOLE)
+			return phys->range[i];
+	return NULL;
+}
+
+enum vmf_kind vmf_phys_kind(struct vmf_port *port, vmf_pfn pfn)
+{
+	struct vmf__range *range = vmf__phys_range(port, pfn);
+
+	return range ? (enum vmf_kind)range->kind : VMF_PHYS_HOLE;
+}
+
+struct vmf_frame *vmf__phys_frame(struct vmf_port *port, vmf_pfn pfn)
+{
+	struct vmf__range *range = vmf__phys_range(port, pfn);
+	struct vmf_frame *frame = range && range->frames ? range->frames + (pfn.n - range->first.n) : NULL;
+
+	return frame && vmf__peek(&frame->refs) ? frame : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ buddies */
+
+static void list_add(struct vmf__range *r, struct vmf_frame *f, unsigned order)
+{
+	uint32_t at = (uint32_t)(f - r->frames) + 1;
+
+	f->kind = VMF__F_FREE;
+	f->order = (uint8_t)order;
+	f->prev = 0;
+	f->next = r->heads[order];
+	if (f->next)
+		r->frames[f->next - 1].prev = at;
+	r->heads[order] = at;
+}
+
+static void list_del(struct vmf__range *r, struct vmf_frame *f)
+{
+	if (f->prev)
+		r->frames[f->prev - 1].next = f->next;
+	else
+		r->heads[f->order] = f->next;
+	if (f->next)
+		r->frames[f->next - 1].prev = f->prev;
+	f->next = f->prev = 0;
+}
+
+/* Is the head of a free block of this order at pfn?  Inner frames of blocks have an order that marks them. */
+#define INNER 255u
+static struct vmf_frame *free_block(struct vmf__range *r, uint64_t pfn, unsigned order)
+{
+	struct vmf_frame *f;
+
+	if (pfn < r->first.n || pfn + ((uint64_t)1 << order) > r->first.n + r->pages)
+		return NULL;
+	f = r->frames + (pfn - r->first.n);
+	return f->kind == VMF__F_FREE && f->order == order ? f : NULL;
+}
+
+/* => phys_lock */
+static void block_free(struct vmf__range *r, struct vmf_frame *f, unsigned order)
+{
+	r->free += (uint64_t)1 << order;
+	for (; order < VMF_ORDER_MAX; order++) {
+		struct vmf_frame *buddy = free_block(r, f->pfn.n ^ ((uint64_t)1 << order), order);
+		struct vmf_frame *upper;
+
+		if (!buddy)
+			break;
+		list_del(r, buddy);
+		upper = buddy > f ? buddy : f;
+		upper->kind = VMF__F_FREE;
+		upper->order = INNER;
+		f = buddy < f ? buddy : f;
+	}
+	list_add(r, f, order);
+}
+
+/* => phys_lock */
+static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
+{
+	unsigned from = order;
+	struct vmf_frame *f;
+
+	while (from <= VMF_ORDER_MAX && !r->heads[from])
+		from++;
+	if (from > VMF_ORDER_MAX)
+		return NULL;
+	f = r->frames + (r->heads[from] - 1);
+	list_del(r, f);
+	while (from > order) {
+		from--;
+		list_add(r, f + ((size_t)1 << from), from);
+	}
+	r->free -= (uint64_t)1 << order;
+	f->kind = VMF__F_RAM;
+	f->order = (uint8_t)order;
+	return f;
+}
+
+/* => phys_lock.  node UINT32_MAX: any. */
+static struct vmf_frame *phys_take(struct vmf_port *port, unsigned order, unsigned node)
+{
+	struct vmf__phys *phys = port->phys;
+	struct vmf_frame *f = NULL;
+
+	for (uint32_t i = 0; phys && !f && i < phys->n; i++)
+		if (phys->range[i]->kind == VMF_PHYS_RAM && (node == UINT32_MAX || phys->range[i]->node == node))
+			f = block_take(phys->range[i], order);
+	return f;
+}
+
+int vmf_frame_alloc(struct vmf_port *port, unsigned order, unsigned node, bool zeroed, struct vmf_frame **out)
+{
+	struct vmf_frame *f;
+
+	if (!port || !out || order > VMF_ORDER_MAX)
+		return -VMF_EINVAL;
+	vmf_lock_take(port, &port->phys_lock);
+	f = phys_take(port, order, node);
+	if (!f)
+		f = phys_take(port, order, UINT32_MAX);
+	if (f)
+		vmf__store(&f->refs, 1);
+	vmf_lock_drop(port, &port->phys_lock);
+	if (!f)
+		return -VMF_ENOMEM;
+	if (zeroed)
+		memset(vmf_frame_bytes(port, f), 0, vmf__psize(port) << order);
+	*out = f;
+	return 0;
+}
+
+void vmf__phys_release(struct vmf_port *port, struct vmf_frame *f)
+{
+	vmf_lock_take(port, &port->phys_lock);
+	block_free(port->phys->range[f->range], f, f->order);
+	vmf_lock_drop(port, &port->phys_lock);
+}
+
+bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
+{
+	struct vmf_frame *f;
+	unsigned order = 0;
+
+	while (((uint32_t)1 << order) < n)
+		order++;
+	vmf_lock_take(port, &port->phys_lock);
+	f = phys_take(port, order, UINT32_MAX);
+	for (uint32_t i = 0; f && i < (uint32_t)1 << order; i++) {
+		f[i].kind = VMF__F_RAM;
+		f[i].order = 0;
+		if (i >= n) {
+			block_free(port->phys->range[f[i].range], f + i, 0);
+			continue;
+		}
+		vmf__store(&f[i].refs, 1);
+		frames[i] = f + i;
+	}
+	vmf_lock_drop(port, &port->phys_lock);
+	return f != NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------- the map */
+
+static void range_fill(struct vmf__range *r)
+{
+	uint64_t at = 0;
+
+	while (at < r->pages) {
+		unsigned order = VMF_ORDER_MAX;
+
+		while (order && (((r->first.n + at) & (((uint64_t)1 << order) - 1)) || at + ((uint64_t)1 << order) > r->pages))
+			order--;
+		list_add(r, r->frames + at, order);
+		r->free += (uint64_t)1 << order;
+		at += (uint64_t)1 << order;
+	}
+}
+
+static struct vmf__range *range_new(struct vmf_port *port, const struct vmf_range *in, uint16_t index)
+{
+	struct vmf__range *r = vmf__alloc(port, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->kind = in->kind;
+	r->node = in->node;
+	r->first = in->first;
+	r->pages = in->pages;
+	r->attr = in->attr;
+	if (in->kind != VMF_PHYS_RAM)
+		return r;
+	r->frames = vmf__alloc(port, in->pages * sizeof(*r->frames));
+	if (!r->frames) {
+		vmf__free(port, r, sizeof(*r));
+		return NULL;
+	}
+	for (uint64_t i = 0; i < in->pages; i++)
+		r->frames[i] = (struct vmf_frame){ .pfn = { in->first.n + i }, .order = INNER, .range = index };
+	range_fill(r);
+	return r;
+}
+
+static void range_free(struct vmf_port *port, struct vmf__range *r)
+{
+	vmf__free(port, r->frames, r->frames ? r->pages * sizeof(*r->frames) : 0);
+	vmf__free(port, r, sizeof(*r));
+}
+
+static bool phys_overlaps(const struct vmf__phys *phys, const struct vmf_range *in)
+{
+	for (uint32_t i = 0; phys && i < phys->n; i++) {
+		const struct vmf__range *r = phys->range[i];
+
+		if (r->kind != VMF_PHYS_HOLE && in->first.n < r->first.n + r->pages && r->first.n < in->first.n + in->pages)
+			return true;
+	}
+	return false;
+}
+
+static bool range_good(const struct vmf_range *in)
+{
+	return in->kind > VMF_PHYS_HOLE && in->kind <= VMF_PHYS_RESERVED && in->pages && in->first.n + in->pages > in->first.n &&
+	       in->attr.type <= VMF_DEVICE && (in->kind != VMF_PHYS_RAM || in->pages < UINT32_MAX / sizeof(struct vmf_frame));
+}
+
+static size_t phys_size(uint32_t n) { return sizeof(struct vmf__phys) + n * sizeof(struct vmf__range *); }
+
+static struct vmf__phys *phys_with(struct vmf_port *port, struct vmf__phys *old, struct vmf__range *r)
+{
+	uint32_t n = old ? old->n : 0;
+	struct vmf__phys *phys = vmf__alloc(port, phys_size(n + 1));
+
+	if (!phys)
+		return NULL;
+	phys->n = n + 1;
+	phys->older = old;
+	for (uint32_t i = 0; i < n; i++)
+		phys->range[i] = old->range[i];
+	phys->range[n] = r;
+	return phys;
+}
+
+static bool phys_replace(struct vmf_port *port, struct vmf__phys *old, struct vmf__phys *phys)
+{
+	bool same;
+
+	vmf_lock_take(port, &port->phys_lock);
+	same = port->phys == old;
+	if (same)
+		vmf__store(&port->phys, phys);
+	vmf_lock_drop(port, &port->phys_lock);
+	return same;
+}
+
+/* Descriptors are made outside the lock; -VMF_EAGAIN: somebody else added a range meanwhile. */
+static int phys_try_add(struct vmf_port *port, const struct vmf_range *in)
+{
+	struct vmf__phys *old = vmf__load(&port->phys), *phys;
+	struct vmf__range *r;
+
+	if (phys_overlaps(old, in))
+		return -VMF_EEXIST;
+	if (old && old->n == UINT16_MAX)
+		return -VMF_ENOSPC;
+	r = range_new(port, in, (uint16_t)(old ? old->n : 0));
+	if (!r)
+		return -VMF_ENOMEM;
+	phys = phys_with(port, old, r);
+	if (phys && phys_replace(port, old, phys))
+		return 0;
+	range_free(port, r);
+	if (!phys)
+		return -VMF_ENOMEM;
+	vmf__free(port, phys, phys_size(phys->n));
+	return -VMF_EAGAIN;
+}
+
+int vmf_phys_add(struct vmf_port *port, const struct vmf_range *range)
+{
+	struct vmf_range in;
+	int err;
+
+	if (!port || !range)
+		return -VMF_EINVAL;
+	err = vmf__struct_in(&in, sizeof(in), range, range->size, offsetof(struct vmf_range, attr));
+	if (!err && !range_good(&in))
+		err = -VMF_EINVAL;
+	if (err)
+		return err;
+	do
+		err = phys_try_add(port, &in);
+	while (err == -VMF_EAGAIN);
+	return err;
+}
+
+/* The range's index stays in use and its descriptors stay allocated until the port goes: a fault may be reading them. */
+int vmf_phys_remove(struct vmf_port *port, vmf_pfn first)
+{
+	struct vmf__range *r = port ? vmf__phys_range(port, first) : NULL;
+	int err = 0;
+
+	if (!r || r->first.n != first.n)
+		return -VMF_EINVAL;
+	vmf_lock_take(port, &port->phys_lock);
+	if (r->kind == VMF_PHYS_RAM && r->free != r->pages)
+		err = -VMF_EBUSY;
+	else
+		vmf__store(&r->kind, (uint8_t)VMF_PHYS_HOLE);
+	vmf_lock_drop(port, &port->phys_lock);
+	return err;
+}
+
+void vmf__phys_destroy(struct vmf_port *port)
+{
+	struct vmf__phys *phys = port->phys, *older;
+
+	for (uint32_t i = 0; phys && i < phys->n; i++)
+		range_free(port, phys->range[i]);
+	for (; phys; phys = older) {
+		older = phys->older;
+		vmf__free(port, phys, phys_size(phys->n));
+	}
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tickets: what a fault remembers between its tries.
+ * core[0]: a fill that it waits for, with a reference, which pins the fill's pages.  core[1]: the object whose wait
+ * object it waits on, with a reference, so that the wait object lives.
+ */
+#include "core.h"
+
+#define BACKOFF_NS 1000u
+#define BACKOFF_MAX_NS 1000000u
+
+struct vmf_result vmf__retry(struct vmf_fault *f, unsigned why, struct vmf_wait *wait, uint32_t seq)
+{
+	struct vmf_ticket *t = f->ticket;
+
+	if (t->core[1])
+		vmf_object_put((struct vmf_object *)t->core[1]);
+	t->core[1] = 0;
+	t->wait = wait;
+	t->seq = seq;
+	if (wait) {
+		vmf_object_get(f->object);
+		t->core[1] = (uintptr_t)f->object;
+	}
+	return vmf__result(VMF_RETRY, why, 0);
+}
+
+/* Nothing to wait for by name: a while that doubles. */
+static int wait_while(struct vmf_space *space, const struct vmf_ticket *t, bool interruptible)
+{
+	struct vmf_port *port = space->port;
+	uint64_t ns = BACKOFF_NS << vmf__min(t->races, 10);
+	int err;
+
+	if (t->why == VMF_WHY_RESOURCE) {
+		/* A lack that supply cannot mend ends with the bound on tries. */
+		(void)vmf__supply(port);
+		if (space->pmap->ops->supply)
+			(void)space->pmap->ops->supply(space->pmap);
+		if (t->races <= 1)
+			return 0;
+	}
+	err = port->host->wait(port->self, NULL, 0, vmf__min(ns, BACKOFF_MAX_NS), interruptible);
+	return err == -VMF_EINTR ? err : 0;
+}
+
+int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interruptible)
+{
+	struct vmf_port *port = space->port;
+	int err;
+
+	if (!t->wait)
+		return wait_while(space, t, interruptible);
+	err = vmf_ticket_ready(t) ? 0 : port->host->wait(port->self, &t->wait->seq, t->seq, 0, interruptible);
+	return err == -VMF_EINTR || err == -VMF_EKILLED ? err : 0;
+}
+
+bool vmf_ticket_ready(const struct vmf_ticket *t) { return !t->wait || vmf_wait_seq(t->wait) != t->seq; }
+
+void vmf_ticket_drop(struct vmf_space *space, struct vmf_ticket *t)
+{
+	(void)space;
+	if (t->core[0])
+		vmf__fill_put((struct vmf__fill *)t->core[0]);
+	if (t->core[1])
+		vmf_object_put((struct vmf_object *)t->core[1]);
+	t->core[0] = t->core[1] = 0;
+	t->wait = NULL;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a port supplies so that the core can live: memory, waits, time.  And what a port calls: vmf_handle().
+ * (What it supplies so that the core can map is in pmap.h.)  The core is freestanding C11 and needs, beside these,
+ * only the four functions that every freestanding compiler may call: memcpy, memmove, memset, memcmp.
+ */
+#ifndef VMFAULT_HOST_H
+#define VMFAULT_HOST_H
+#include <vmfault/vmfault.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vmf_pmap;
+
+struct vmf_host_ops {
+	uint32_t size, flags;
+	/* Memory for descriptors and tables, 16-byte aligned, zeroed; NULL: none.  Never called from vmf_handle(),
+	 * which lives on a reserve that vmf_ticket_wait() fills up. */
+	void *(*alloc)(void *self, size_t bytes);
+	void (*free)(void *self, void *, size_t bytes);
+	/* Where the core sees the bytes of a frame of RAM or of a segment; adjacent pfns are adjacent there within
+	 * one range or one segment. */
+	void *(*bytes)(void *self, vmf_pfn);
+	/* The in-flight slot of this CPU or thread: below the port's `slots`, and no other's while it runs here.
+	 * VMF_NO_SLOT: none left (the fault is then RETRY/RESOURCE). */
+	uint32_t (*slot)(void *self);
+	/* When it returns, every CPU or thread that has a slot has passed a full memory barrier.  NULL: the core puts
+	 * a fence into the fault path instead.  (Linux: membarrier, 11 us, so that a fault need not pay.) */
+	void (*barrier)(void *self);
+	/* Keep asynchronous traps and signals out of this CPU or thread; they nest.  Around every lock that is taken
+	 * outside a handler, so that a signal handler which faults cannot meet its own thread's lock.  May be NULL. */
+	void (*block)(void *self);
+	void (*unblock)(void *self);
+	/* Sleep while *word == seen, at most ns (0: without limit).  0: woken, changed, or for no reason; -VMF_ETIME;
+	 * with `interruptible`: -VMF_EINTR if a signal wants to be delivered.  word NULL: just ns. */
+	int (*wait)(void *self, const uint32_t *word, uint32_t seen, uint64_t ns, bool interruptible);
+	void (*wake)(void *self, const uint32_t *word); /* all who wait on it; from anywhere */
+	uint64_t (*now)(void *self);                    /* ns from any start; NULL: no time, waits are polls */
+	/* After every fault, with what came of it; may be NULL, and costs nothing then. */
+	void (*trace)(void *self, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
+	/* A run of `pages` pfns that windows by offset can show (Linux: a memfd); its frames read zero until written.
+	 * 0 or -VMF_ENOMEM.  NULL: objects get their frames from RAM ranges. */
+	int (*segment)(void *self, uint64_t pages, vmf_pfn *first);
+	/* Give the memory of part of it back; it reads zero again. */
+	void (*segment_punch)(void *self, vmf_pfn first, uint64_t pages);
+	void (*segment_free)(void *self, vmf_pfn first, uint64_t pages);
+};
+#define VMF_NO_SLOT UINT32_MAX
+
+struct vmf_port_config {
+	uint32_t size, abi;             /* abi: VMF_ABI */
+	const struct vmf_host_ops *host; /* kept, not copied */
+	void *self;                     /* passed to every one of them */
+	uint32_t slots;                 /* how many CPUs or threads can fault at a time */
+	uint8_t page_shift;             /* log2 of the base page, 12 to 16 */
+	uint8_t zero[3];
+};
+/* -VMF_ENOSYS: another ABI, or an operation that the core cannot do without is NULL; -VMF_EINVAL; -VMF_ENOMEM. */
+int vmf_port_create(struct vmf_port **, const struct vmf_port_config *);
+void vmf_port_destroy(struct vmf_port *); /* its spaces and objects have gone */
+void *vmf_port_self(const struct vmf_port *);
+
+/* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_ENOMEM. */
+int vmf_space_create(struct vmf_port *, struct vmf_space **, struct vmf_pmap *);
+/* Unmaps all.  Every ticket has been dropped.  The pmap is the caller's again.  => sleeps */
+void vmf_space_destroy(struct vmf_space *);
+struct vmf_pmap *vmf_space_pmap(const struct vmf_space *);
+struct vmf_port *vmf_space_port(const struct vmf_space *);
+
+/* ---------------------------------------------------------------------------------------- taking faults */
+
+enum vmf_tflag {
+	VMF_TRAP_WP = 1, /* the entry was there and forbade the write */
+	VMF_TRAP_USER1 = 16 /* from here on: the port's own */
+};
+struct vmf_trap {
+	vmf_va va;
+	uint8_t access; /* VMF_R, VMF_W or VMF_X */
+	uint8_t flags;
+	uint16_t zero;
+	uint32_t thread; /* for traces */
+};
+/* The memory of a fault between its tries.  The port zeroes it before the first, and drops it if it does not go on to
+ * the end (any result but VMF_RETRY drops it itself).  It pins what it waited for, so that the next try finds it. */
+struct vmf_ticket {
+	const struct vmf_wait *wait; /* NULL: only for a while */
+	uint32_t seq, tries;
+	uint8_t why, flags;
+	uint16_t races;
+	uint32_t zero;
+	uintptr_t core[4];
+};
+/* Resolves a fault, or says what to wait for: VMF_RETRY fills the ticket.  Never waits, never allocates, may be called
+ * in a trap or signal handler.  The entry is made when it returns VMF_OK: let the instruction run again. */
+struct vmf_result vmf_handle(struct vmf_space *, const struct vmf_trap *, struct vmf_ticket *);
+/* After VMF_RETRY, with nothing locked: waits for what the ticket names, and fills reserves up.  0: try again;
+ * -VMF_EINTR: drop the ticket and let the signal be delivered; the instruction will fault again.  => sleeps */
+int vmf_ticket_wait(struct vmf_space *, struct vmf_ticket *, bool interruptible);
+/* Is what it waits for there?  For ports that park faults instead of blocking.  Also true when in doubt. */
+bool vmf_ticket_ready(const struct vmf_ticket *);
+void vmf_ticket_drop(struct vmf_space *, struct vmf_ticket *); /* a zeroed ticket is fine too */
+
+/* The layout changed underneath (a process called munmap or mremap): what areas said of the range holds no more.
+ * No pmap operation is called.  => sleeps */
+int vmf_space_gone(struct vmf_space *, vmf_va, uint64_t pages);
+int vmf_space_moved(struct vmf_space *, vmf_va from, vmf_va to, uint64_t pages);
+
+/* ------------------------------------------------------------------------------- locks, for pmaps too */
+
+/* A short lock: spins a little, then sleeps in host.wait.  Zeroed: free.  => no handler is called under it */
+struct vmf_lock { uint32_t word; };
+void vmf_lock_take(struct vmf_port *, struct vmf_lock *);
+void vmf_lock_drop(struct vmf_port *, struct vmf_lock *);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

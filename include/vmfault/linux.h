@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * vmfault on Linux: memory of this process, and of other processes that hand over a userfaultfd.
+ *
+ *	struct vmf_port *port;  struct vmf_space *space;  struct vmf_object *object;  vmf_va at;
+ *	vmf_linux_open(&port, NULL);
+ *	vmf_linux_space(port, &space, NULL);
+ *	vmf_file_object(port, &object, "data.img", NULL);
+ *	vmf_map(space, object, &(struct vmf_map){ .size = sizeof(struct vmf_map), .flags = VMF_SHARED,
+ *		.pages = n, .prot = VMF_R | VMF_W }, &at);
+ *	... *(char *)at ...
+ *
+ * What is process-wide, because the kernel has it so: the handler of SIGBUS.  The first port installs one (with
+ * SA_ONSTACK and every signal blocked while it runs), the last takes it away.  A SIGBUS that is not ours goes to the
+ * handler that was there before, with that handler's own flags and mask.
+ *
+ * Windows: VMF_SHARED areas are by offset, on a memfd that holds the object's frames; areas without it are by copy, in
+ * anonymous memory.  Raw pfns (of an aperture) can be entered in both.
+ *
+ * fork: areas are not copied to children (MADV_DONTFORK); a child that touches one gets SIGSEGV.
+ */
+#ifndef VMFAULT_LINUX_H
+#define VMFAULT_LINUX_H
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <vmfault/vmfault.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct vmf_linux_config {
+	uint32_t size, flags;
+	uint64_t ram; /* bytes of frames for what is entered by copy; 0: 16 MiB */
+	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
+	void *trace_self;
+};
+/* config NULL: as if zeroed.  -VMF_ENOSYS: no userfaultfd here; -VMF_EPERM: not allowed to; vmf_linux_probe() says more. */
+int vmf_linux_open(struct vmf_port **, const struct vmf_linux_config *);
+void vmf_linux_close(struct vmf_port *);
+
+enum vmf_linux_mode {
+	VMF_THREADED,  /* handler threads of the library; with privilege also transparent to system calls */
+	VMF_IN_CONTEXT /* the faulting thread resolves its own fault, in the handler of SIGBUS; system calls get EFAULT */
+};
+struct vmf_linux_space {
+	uint32_t size, flags;
+	uint32_t mode, threads; /* threads: of VMF_THREADED; 0: one */
+};
+/* A space in this process.  config NULL: threaded, one thread. */
+int vmf_linux_space(struct vmf_port *, struct vmf_space **, const struct vmf_linux_space *config);
+/* Unmaps everything, ends the threads.  => sleeps.  No thread is in a fault of it. */
+void vmf_linux_space_close(struct vmf_space *);
+/* Do system calls on absent pages of this space work (true), or do they get EFAULT (false)? */
+bool vmf_linux_syscalls(const struct vmf_space *);
+
+/* Resolves the faults that an access to the range would take; no signal is raised.  The first result that is not
+ * VMF_OK, or VMF_OK.  Memory that is not vmfault's is skipped.  => sleeps */
+struct vmf_result vmf_touch(const void *, size_t bytes, unsigned access);
+/* As the system calls of these names, but absent pages of vmfault's memory are brought in where the kernel says EFAULT.
+ * -1 and errno as they; EIO if the backing failed (vmf_fault_why() says more). */
+ssize_t vmf_read(int fd, void *, size_t);
+ssize_t vmf_write(int fd, const void *, size_t);
+ssize_t vmf_readv(int fd, const struct iovec *, int n);
+ssize_t vmf_writev(int fd, const struct iovec *, int n);
+ssize_t vmf_pread(int fd, void *, size_t, off_t);
+ssize_t vmf_pwrite(int fd, const void *, size_t, off_t);
+/* Why did the last access to this page fail?  For handlers of SIGBUS, and after EFAULT; async-signal-safe.
+ * VMF_OK: it did not, or that is too long ago (the last 1,024 are kept). */
+struct vmf_result vmf_fault_why(const void *);
+
+/* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource file,
+ * /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn. */
+int vmf_linux_aperture(struct vmf_port *, int fd, off_t at, uint64_t pages, vmf_pfn *first);
+
+/* ------------------------------------------------------------------------------------- files as objects */
+
+struct vmf_file_config {
+	uint32_t size, flags; /* VMF_STREAM, VMF_RDONLY */
+	uint32_t around, readahead; /* as in struct vmf_backed */
+	uint64_t pages;
+};
+/* A file as an object.  Holes of the file are zero and not read.  config NULL: writable, one page a fault, readahead of
+ * 32 pages.  Positive: errno of open or fstat; else as vmf_object_backed(). */
+int vmf_file_object(struct vmf_port *, struct vmf_object **, const char *path, const struct vmf_file_config *);
+
+/* ---------------------------------------------------------------------------------- another process's memory */
+
+/* All that is known of a session: flat, without pointers, in memory that can be shared, so that another process can take
+ * it over.  The caller makes it with vmf_session_bytes() bytes of zeroes (a memfd costs only what is touched). */
+#define VMF_SESSION_REGIONS 64
+#define VMF_SESSION_EVENTS 64
+/* va and page_size in bytes; pages and off in base pages; removed: where its bitmap starts (one bit for each page_size),
+ * in bits from the start of the block. */
+struct vmf_session_region { uint64_t va, pages, off, removed; uint32_t page_size, zero; };
+struct vmf_session {
+	uint32_t magic, version, regions, journal; /* journal: how many of `events` have not been applied yet */
+	uint64_t bytes;
+	uint64_t faults;     /* taken from the descriptor; each once, however often it is retried */
+	uint64_t entered;    /* pages (base pages, these three) entered, zero ones included */
+	uint64_t zeroed;     /* of these, pages that were zero */
+	uint64_t removed;    /* pages on the removed lists */
+	uint64_t bytes_read; /* from the backing, on behalf of this session */
+	uint64_t removes, forks; /* events */
+	uint64_t failed;     /* faults whose result was an error, each try */
+	uint64_t poisoned;   /* pages */
+	uint32_t stalled;    /* faults that wait for a failed backing at the moment */
+	uint32_t zero;
+	struct vmf_session_region region[VMF_SESSION_REGIONS];
+	/* read() puts messages right here, so that a crash loses no acknowledged remove; one that was applied is zeroed. */
+	uint8_t events[VMF_SESSION_EVENTS][32];
+	/* then the bitmaps */
+};
+struct vmf_linux_region { uint64_t va, bytes, offset; uint32_t page_size; };
+/* 0 and *bytes; -VMF_EINVAL: none, too many, empty, unaligned, wrapping, unknown page size; -VMF_EEXIST: overlapping.
+ * *bad: index of the region. */
+int vmf_session_bytes(const struct vmf_linux_region *, unsigned n, size_t *bytes, unsigned *bad);
+int vmf_session_init(struct vmf_session *, const struct vmf_linux_region *, unsigned n);
+
+/* A fault that came to nothing. */
+struct vmf_failed {
+	vmf_va va;
+	uint64_t pages;           /* base pages: one page of the client's */
+	struct vmf_result result;
+	uint32_t tries;           /* so far */
+};
+/* What to do about faults that fail.  Zeroed: 5 tries, 1 ms after the first and twice as long after each; then poison,
+ * and if the kernel cannot, the session ends. */
+struct vmf_adopt {
+	uint32_t size;
+	uint32_t tries;    /* before `failed` is called; 0: 5.  An end of file is not tried again */
+	uint32_t first_ms, last_ms; /* back-off: from (0: 1) up to (0: 1000) */
+	/* What now?  > 0: park the fault, and try it again in so many ns (and, if that fails too, ask again).  0: it is dealt
+	 * with (vmf_linux_poison()): forget it.  < 0: the session ends, vmf_linux_serve() returns this.
+	 * => no lock held; may call vmf_linux_poison() */
+	int64_t (*failed)(void *self, struct vmf_space *, const struct vmf_failed *);
+	void *self;
+};
+/* A space that is the memory of whoever handed over this userfaultfd (which stays the caller's, and is made O_NONBLOCK).
+ * The regions of the session become areas of `object`, entered by copy; pages on a region's removed list read zero.
+ * A session that somebody else served before goes on where it was: its journal is applied, and its ranges are woken.
+ * The object should be VMF_STREAM if nobody else uses it.  adopt NULL: as if zeroed.
+ * -VMF_EINVAL: not a userfaultfd, or not a session; -VMF_ENOSYS: it cannot do what is needed; -VMF_EFAULT: a region is
+ * not registered; -VMF_EGONE: the process is gone. */
+int vmf_linux_adopt(struct vmf_port *, struct vmf_space **, int uffd, struct vmf_session *, struct vmf_object *,
+		    const struct vmf_adopt *);
+/* => sleeps; nobody is in a call for this space.  Wakes nobody: faults that are left sleep until they are served again. */
+void vmf_linux_adopt_close(struct vmf_space *);
+/* Call when the descriptor is readable, or when vmf_linux_due() says so; by several threads at once if you like.  Reads what
+ * there is, applies removes first, resolves faults.  Blocks only in the backing, and for some milliseconds where a parked
+ * fault will be ready soon.  Returns how many faults it resolved; -VMF_EGONE: the process is gone; else what `failed` said. */
+int vmf_linux_serve(struct vmf_space *);
+/* ns until vmf_linux_serve() should be called though the descriptor is not readable; UINT64_MAX: no need. */
+uint64_t vmf_linux_due(struct vmf_space *);
+/* From now on an access to these pages, if they are absent, is SIGBUS in the other process; who waits for them gets it now.
+ * -VMF_ENOSYS: this kernel cannot (older than 6.6); -VMF_EGONE: gone; -VMF_EAGAIN: its layout keeps changing. */
+int vmf_linux_poison(struct vmf_space *, vmf_va, uint64_t pages);
+bool vmf_linux_can_poison(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

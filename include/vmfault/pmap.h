@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a port supplies so that the core can map: one pmap for each space.
+ *
+ *   - A pmap is a cache (by-copy windows aside): it may forget any entry at any time, and the next fault brings it back.
+ *   - Every change can fail.  Changes to one range may be asked for by several threads at once: the pmap locks itself,
+ *     last in the lock order, and calls nothing of the core's but vmf_lock_*, vmf_gather_frame and vmf_frame_*.
+ *   - `raw` entries are never counted.  Of the others, each entry of a BY_ADDRESS window holds one reference on its frame:
+ *     enter() is given it, remove() and detach() hand it back through vmf_gather_frame().
+ *   - enter() is called from vmf_handle(): no malloc, no sleep.  A pmap that needs tables keeps a reserve, answers
+ *     -VMF_ENOMEM when it is empty, and fills it up in supply().
+ */
+#ifndef VMFAULT_PMAP_H
+#define VMFAULT_PMAP_H
+#include <vmfault/host.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum vmf_runflag {
+	VMF_RUN_RAW = 1,  /* pfns that nobody counts */
+	VMF_RUN_ZERO = 2, /* no pfn: show zeroes (only where the window has `zero`) */
+	VMF_RUN_WP = 4,   /* the fault found the entry there, but write-protected: make it writable */
+	VMF_RUN_BOLT = 8
+};
+/* n pages at va show n pages from pfn. */
+struct vmf_run {
+	vmf_va va;
+	vmf_pfn pfn;
+	uint32_t n, need; /* need: index of the page that the fault is about; UINT32_MAX: all of them */
+	uint8_t order, prot, flags, zero;
+	uint32_t zero_;
+	struct vmf_attr attr;
+};
+struct vmf_entry {
+	vmf_pfn pfn;
+	struct vmf_attr attr;
+	uint8_t order, prot;
+	bool present, raw;
+};
+/* Collects the frames of removed entries; they are put after update(). */
+struct vmf_gather;
+void vmf_gather_frame(struct vmf_gather *, vmf_pfn);
+
+struct vmf_pmap_ops {
+	uint32_t size, flags;
+	/* Prepare a range for an area, and say what it can do.  With VMF_FIXED at map->va; else the pmap chooses and stores
+	 * map->va, or leaves it 0 and the core takes the first gap between pmap->lo and pmap->hi.
+	 * segment: the first pfn of the object's own segment, n 0 if it has none.  wants_raw: the driver enters pfns.
+	 * -VMF_ENOSYS: this port has no such window; -VMF_EEXIST, -VMF_ENOMEM, -VMF_ENOSPC (bolts).  May sleep. */
+	int (*attach)(struct vmf_pmap *, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *);
+	/* Undo attach() for a range (perhaps part of an attached one): remove all entries and give the addresses back.
+	 * 0, or an error and nothing changed.  May sleep. */
+	int (*detach)(struct vmf_pmap *, vmf_va, uint64_t pages, struct vmf_gather *);
+	/* Make the entries of a run.  Returns how many are new; pages that are there already count as done and stay as they are,
+	 * but get more permissions where run->prot has more (VMF_RUN_WP: the fault asks for just that).
+	 * BY_ADDRESS, counted: one entry at a time (n == 1 << order); its reference stays here if it is new (returns n), and is
+	 * the core's to put if it is not (returns 0, or an error).  Raw runs, and windows by offset and by copy: any n.
+	 * BY_COPY: a run of adjacent pfns has adjacent bytes (host.bytes); they may be reused when it returns.
+	 * An error is returned only if page run->need could not be entered:
+	 * -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM: no table, no page; -VMF_EEXIST: something else is there;
+	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this. */
+	long (*enter)(struct vmf_pmap *, const struct vmf_run *);
+	/* Forget the entries of a range.  0, or an error and nothing changed. */
+	int (*remove)(struct vmf_pmap *, vmf_va, uint64_t pages, struct vmf_gather *);
+	/* Present entries lose what prot does not allow.  They gain nothing: the next fault brings that.  A platform that has a
+	 * protection of its own for the range (Linux: mprotect) sets it to prot.  0, or an error and nothing changed. */
+	int (*protect)(struct vmf_pmap *, vmf_va, uint64_t pages, unsigned prot);
+	/* No present entry allows a write any more, until enter() gives that back: for write-back.  NULL: the core calls
+	 * protect() without VMF_W.  0, or an error and nothing changed. */
+	int (*clean)(struct vmf_pmap *, vmf_va, uint64_t pages);
+	/* What is at va now?  0 or -VMF_ENOSYS. */
+	int (*query)(struct vmf_pmap *, vmf_va, struct vmf_entry *);
+	/* BY_COPY: read a page that was given away.  0, -VMF_EFAULT (not there), -VMF_ENOSYS.  May be NULL. */
+	int (*take)(struct vmf_pmap *, vmf_va, void *page);
+	/* Lock an entry in place / let it go.  -VMF_ENOSPC: none left.  May be NULL: there are none. */
+	int (*bolt)(struct vmf_pmap *, const struct vmf_run *);
+	int (*unbolt)(struct vmf_pmap *, vmf_va);
+	/* Before the first VMF_X entry of a frame: its instructions can be fetched.  NULL: the hardware sees to it. */
+	void (*icache)(struct vmf_pmap *, vmf_va, uint64_t pages);
+	/* Ends a batch of remove/protect: when it returns, no CPU uses what was removed.  NULL: remove itself does that. */
+	void (*update)(struct vmf_pmap *);
+	/* Fill up the reserve that enter() lives on.  0 or -VMF_ENOMEM.  NULL: there is none.  May sleep. */
+	int (*supply)(struct vmf_pmap *);
+};
+/* A port puts this first in a struct of its own. */
+struct vmf_pmap {
+	const struct vmf_pmap_ops *ops;
+	vmf_va lo, hi; /* where the core may choose addresses; lo == hi: attach() chooses */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The inbox: messages are read into the session block itself, and applied there, before anybody may enter again.  Faults are
+ * parked; what changed the layout is told to the core when the gate is open.
+ *
+ * read() hands out faults before older events, so all that is there is read before the first fault is tried.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include "remote.h"
+
+_Static_assert(sizeof(struct uffd_msg) == sizeof(((struct vmf_session *)0)->events[0]), "a message fits its place");
+
+static const struct uffd_msg *message(const struct vmf_session *s, uint32_t i)
+{
+	return (const struct uffd_msg *)(const void *)s->events[i];
+}
+
+static void apply_fault(struct vmf__remote *r, const struct uffd_msg *m)
+{
+	const struct vmf_session_region *region = vmf__session_find(r->session, m->arg.pagefault.address);
+	uint64_t flags = m->arg.pagefault.flags;
+	unsigned kind = flags & UFFD_PAGEFAULT_FLAG_WP ? VMF__FAULT_WP : flags & UFFD_PAGEFAULT_FLAG_MINOR ? VMF__FAULT_MINOR
+													: VMF__FAULT_MISSING;
+	size_t page = region ? region->page_size : VMF__PAGE;
+
+	vmf__park_add(&r->park, m->arg.pagefault.address & ~(vmf_va)(page - 1), kind,
+		      flags & UFFD_PAGEFAULT_FLAG_WRITE ? VMF_W : VMF_R);
+	vmf__session_count(r->session, faults, 1);
+}
+
+/* Who waited for a page that went, or went elsewhere, has to look again. */
+static void apply_gone(struct vmf__remote *r, uint64_t start, uint64_t end)
+{
+	vmf__park_cover(&r->park, start, end, true);
+	(void)vmf__uffd_wake(r->uffd, start, end - start);
+}
+
+/* => nobody enters */
+static int apply(struct vmf__remote *r, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		apply_fault(r, m);
+		return 0;
+	case UFFD_EVENT_REMOVE:
+		vmf__session_remove(r->session, m->arg.remove.start, m->arg.remove.end);
+		return 0;
+	case UFFD_EVENT_UNMAP:
+		apply_gone(r, m->arg.remove.start, m->arg.remove.end);
+		return vmf__session_gone(r->session, m->arg.remove.start, m->arg.remove.end);
+	case UFFD_EVENT_REMAP:
+		apply_gone(r, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len);
+		return vmf__session_moved(r->session, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
+	default:
+		return 0;
+	}
+}
+
+/* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read zero:
+ * they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them sleeps. */
+static void child_end(struct vmf__remote *r, int fd)
+{
+	bool done = true;
+
+	for (unsigned i = 0; i < r->session->regions && done; i++) {
+		const struct vmf_session_region *region = r->session->region + i;
+		vmf_va va = region->va, end = va + region->pages * VMF__PAGE;
+
+		while (va < end && done) {
+			long n = vmf__uffd_poison(fd, va, end - va, 0);
+
+			done = n > 0 || n == -EEXIST || n == -ESRCH;
+			va += n > 0 ? (vmf_va)n : region->page_size;
+		}
+	}
+	if (done)
+		close(fd);
+	vmf__session_count(r->session, forks, 1);
+}
+
+/* What the core has to know.  => the gate is open */
+static int tell(struct vmf__remote *r, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_UNMAP:
+		return vmf_space_gone(r->space, m->arg.remove.start, (m->arg.remove.end - m->arg.remove.start) / VMF__PAGE);
+	case UFFD_EVENT_REMAP:
+		return vmf_space_moved(r->space, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len / VMF__PAGE);
+	case UFFD_EVENT_FORK:
+		child_end(r, (int)m->arg.fork.ufd);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* Returns how many were read; 0: nothing is there. */
+static int inbox_read(struct vmf__remote *r, int *err)
+{
+	struct vmf_session *s = r->session;
+	ssize_t n;
+
+	vmf__gate_close(&r->gate);
+	do
+		n = read(r->uffd, s->events, sizeof(s->events));
+	while (n < 0 && errno == EINTR);
+	s->journal = n > 0 ? (uint32_t)n / sizeof(s->events[0]) : 0;
+	for (uint32_t i = 0; i < s->journal && !*err; i++)
+		*err = apply(r, message(s, i));
+	vmf__gate_open(&r->gate);
+	if (n < 0 && errno != EAGAIN)
+		*err = -VMF_EGONE;
+	return (int)s->journal;
+}
+
+int vmf__inbox_drain(struct vmf__remote *r)
+{
+	struct vmf_session *s = r->session;
+	int n, err = 0;
+
+	pthread_mutex_lock(&r->inbox);
+	do {
+		n = inbox_read(r, &err);
+		for (int i = 0; i < n && !err; i++)
+			err = tell(r, message(s, (uint32_t)i));
+		if (!err) {
+			memset(s->events, 0, (size_t)n * sizeof(s->events[0]));
+			s->journal = 0;
+		}
+	} while (n == VMF_SESSION_EVENTS && !err);
+	pthread_mutex_unlock(&r->inbox);
+	return err;
+}
+
+/* Faults are left out: their ranges are woken later, and they come again. */
+int vmf__inbox_recover(struct vmf__remote *r)
+{
+	struct vmf_session *s = r->session;
+	int err = 0;
+
+	for (uint32_t i = 0; i < VMF_SESSION_EVENTS && message(s, i)->event && !err; i++)
+		if (message(s, i)->event != UFFD_EVENT_PAGEFAULT)
+			err = apply(r, message(s, i));
+	if (err)
+		return err;
+	memset(s->events, 0, sizeof(s->events));
+	s->journal = 0;
+	return 0;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Spaces of this process, from the inside: locals, their windows, and the one table that both are found in.
+ *
+ * That table is process-wide, as the handler of SIGBUS is, which has nothing but an address to go by.
+ */
+#ifndef VMF_LINUX_LOCAL_H
+#define VMF_LINUX_LOCAL_H
+#include "port.h"
+
+enum vmf__wkind {
+	VMF__W_SHARED, /* by offset: a mapping of the object's segment, in fd[VMF__W_SHARED] */
+	VMF__W_COPY,   /* by copy: anonymous memory, in fd[VMF__W_COPY], the one with EVENT_REMOVE */
+	VMF__W_RAW     /* by offset, with raw pfns: no userfaultfd, see raw.c */
+};
+/* What attach() made, shared by the pieces that it is cut into. */
+struct vmf__extent {
+	struct vmf__linux *port;
+	uint32_t pieces;  /* under the registry's lock */
+	struct vmf__extent *dead;
+	uint64_t pages;
+	_Atomic uint64_t *removed; /* COPY: a bit for each page that the application took away: it reads zero */
+	_Atomic uint64_t *raw;     /* RAW: what is entered: pfn + 1; 0: nothing */
+};
+struct vmf__window {
+	uintptr_t va, end;
+	struct vmf__local *local;
+	struct vmf__extent *extent;
+	uint64_t first;  /* page of the extent at va */
+	vmf_pfn segment; /* by offset: the pfn at va; n 0: the object has no segment */
+	uint8_t kind, prot;
+	bool wp;         /* entries can be write-protected */
+	bool gone;       /* the mapping has gone, and the core does not know yet: only holds the addresses */
+};
+static inline uint64_t vmf__window_page(const struct vmf__window *w, uintptr_t va)
+{
+	return w->first + ((va - w->va) >> VMF__SHIFT);
+}
+
+/* --------------------------------------------------------------------------------- the table: registry.c */
+
+/* The window at va, copied; false: none (or gone).  => any lock, async-signal-safe */
+bool vmf__window_find(uintptr_t va, struct vmf__window *);
+/* The first window (gone or not) that ends after va; false: none. */
+bool vmf__window_next(uintptr_t va, struct vmf__window *);
+/* Takes one piece of the window's extent over.  -VMF_EEXIST: overlaps one that is there; -VMF_ENOMEM: too many. */
+int vmf__window_add(const struct vmf__window *);
+/* What of this local lies in the range (windows that reach out of it are cut): the mapping has gone, but the addresses are
+ * held until the core knows / is out of the table / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
+int vmf__window_gone(struct vmf__local *, uintptr_t va, uintptr_t end);
+int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
+int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
+
+struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, uint64_t pages); /* one piece; NULL */
+void vmf__extent_free(struct vmf__extent *); /* for who never added it; else dropping the last piece does that */
+
+struct vmf__local *vmf__local_take(void); /* zeroed; NULL: too many */
+void vmf__local_give(struct vmf__local *);
+/* Goes on from i; NULL at the end.  One that has gone meanwhile is still a struct vmf__local. */
+struct vmf__local *vmf__local_next(uint32_t *i);
+
+/* The first port installs the handler of SIGBUS, the last one takes it away.  0 or -VMF_ENOMEM. */
+int vmf__registry_get(void);
+void vmf__registry_put(void);
+void vmf__signal_install(void);
+void vmf__signal_remove(void);
+
+/* --------------------------------------------------------------------------------------------- why.c */
+
+#define VMF__WHY_BUCKETS 128
+#define VMF__WHY_WAYS 8
+/* The reasons of the last failures, by page. */
+struct vmf__why_entry {
+	uintptr_t page; /* 0: none */
+	struct vmf_result result;
+	bool untold; /* the page is poisoned, and whoever touches it first is to be told */
+};
+struct vmf__why {
+	struct vmf__mutex lock;
+	_Atomic uint32_t entries;
+	struct vmf__why_entry entry[VMF__WHY_BUCKETS][VMF__WHY_WAYS];
+	uint8_t next[VMF__WHY_BUCKETS];
+};
+void vmf__why_put(struct vmf__why *, uintptr_t va, struct vmf_result, bool untold);
+/* VMF_OK: nothing known.  tell: *untold says whether nobody had been told yet; from now on somebody has. */
+struct vmf_result vmf__why_get(struct vmf__why *, uintptr_t va, bool *untold);
+void vmf__why_forget(struct vmf__why *, uintptr_t va);
+
+/* --------------------------------------------------------------------------------------------- a local */
+
+#define VMF__SERVERS 64u
+struct vmf__server; /* a thread that reads, in handler.c */
+struct vmf__local {
+	struct vmf_pmap pmap;
+	struct vmf__linux *port;
+	struct vmf_space *space;
+	_Atomic uint32_t live;
+	uint32_t mode, threads;
+	bool user_only, wp;
+	int fd[2];                 /* by enum vmf__wkind; -1: gone */
+	struct vmf__gate gate;
+	_Atomic uint32_t changing; /* layout events read that the core does not know of yet: nothing enters */
+	struct vmf__why why;
+	struct vmf__server *server[VMF__SERVERS];
+};
+extern const struct vmf_pmap_ops vmf__local_ops;
+
+/* raw.c */
+long vmf__raw_enter(const struct vmf__window *, const struct vmf_run *);
+int vmf__raw_blank(const struct vmf__window *, uintptr_t va, uint64_t pages); /* what is there goes; from then on: SIGBUS */
+int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *);
+
+/* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is filling pages,
+ * and in the core for handlers of areas that have gone.  => nothing locked */
+unsigned vmf__events_drain(struct vmf__local *, struct uffd_msg *fault, unsigned n);
+/* May the layout have changed in a way that is not in the table yet, or was not when va was looked up before? */
+bool vmf__events_pending(const struct vmf__local *);
+
+/* handler.c */
+int vmf__servers_start(struct vmf__local *);
+void vmf__servers_stop(struct vmf__local *);
+
+/* touch.c: resolves one fault on this thread, waiting as long as it takes.  VMF_RETRY: a signal wants to be delivered.
+ * What it comes to is recorded. */
+struct vmf_result vmf__resolve(struct vmf__local *, const struct vmf_trap *, bool interruptible);
+
+/* Is the page at va entered (and, for_write, not write-protected)?  n answers from va on; false: not known. */
+bool vmf__resident(const struct vmf__linux *, uintptr_t va, size_t n, bool for_write, bool *there);
+
+#endif

@@ -1,0 +1,527 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Another process's memory as a pmap.  Its windows are by copy: bytes are given away with UFFDIO_COPY, and what happens to
+ * them afterwards is the other process's business.  The pmap keeps no entries, and the layout is not its own: attach() and
+ * detach() only keep books.
+ *
+ * A removed page reads zero for ever.  That is seen to here, under the gate, and nowhere later: whatever a run brings, of a
+ * removed page only zeroes are entered, and those only if it is the page that the fault is about.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "remote.h"
+
+#define FULL_TIMES 16u /* "exists" said so often of a huge page that keeps faulting: its pool is empty */
+
+/* ------------------------------------------------------------------------------------------ one system call */
+
+/* What is entered at va: from `from`, or zeroes. */
+struct give {
+	struct vmf__remote *r;
+	const struct vmf_session_region *region;
+	vmf_va va, need; /* need: the page that the fault is about */
+	const char *from;
+	size_t bytes;
+	bool copy_zero;  /* zeroes have to be copied */
+};
+
+static long give_call(struct give *g)
+{
+	size_t n = g->bytes < VMF__HUGE ? g->bytes : VMF__HUGE;
+	long done;
+
+	if (g->from)
+		return vmf__uffd_copy(g->r->uffd, g->va, g->from, g->bytes, 0);
+	if (g->copy_zero)
+		return vmf__uffd_copy(g->r->uffd, g->va, g->r->zeroes, n, 0);
+	done = vmf__uffd_zero(g->r->uffd, g->va, g->bytes, 0);
+	if (done != -EINVAL)
+		return done;
+	g->copy_zero = true;
+	return vmf__uffd_copy(g->r->uffd, g->va, g->r->zeroes, n, 0);
+}
+
+static void give_forward(struct give *g, size_t bytes)
+{
+	vmf__park_cover(&g->r->park, g->va, g->va + bytes, false);
+	g->va += bytes;
+	g->bytes -= bytes;
+	if (g->from)
+		g->from += bytes;
+}
+
+/* How often has this page said "exists" without having been entered since? */
+static uint32_t full_times(struct vmf__remote *r, vmf_va va, bool entered)
+{
+	uint32_t times = 0, i;
+
+	pthread_mutex_lock(&r->park.lock);
+	for (i = 0; i < VMF__FULL && r->full[i].va != va; i++)
+		;
+	if (i < VMF__FULL && entered) {
+		r->full[i].va = 0;
+	} else if (!entered) {
+		if (i == VMF__FULL) {
+			i = r->full_next++ % VMF__FULL;
+			r->full[i].va = va;
+			r->full[i].times = 0;
+		}
+		times = ++r->full[i].times;
+	}
+	pthread_mutex_unlock(&r->park.lock);
+	return times;
+}
+
+/* "It is there": who waits for it did not see that.  An empty pool of huge pages says so too, and then the page will fault
+ * again and again. */
+static int give_exists(struct give *g)
+{
+	size_t page = g->region->page_size;
+
+	if (page == VMF__HUGE && g->va == g->need && full_times(g->r, g->va, false) > FULL_TIMES)
+		return -VMF_ENOMEM;
+	(void)vmf__uffd_wake(g->r->uffd, g->va, page);
+	give_forward(g, page);
+	return 0;
+}
+
+/* The range is not one mapping any more.  The page in need is tried alone; if there is nothing even there, nobody can wait for
+ * it but who will get a signal when he is woken. */
+static int give_torn(struct give *g)
+{
+	size_t page = g->region->page_size;
+
+	if (g->bytes == page) {
+		(void)vmf__uffd_wake(g->r->uffd, g->va, page);
+		give_forward(g, page);
+		return 0;
+	}
+	if (g->need < g->va || g->need - g->va >= g->bytes) {
+		g->bytes = 0;
+		return 0;
+	}
+	if (g->from)
+		g->from += g->need - g->va;
+	g->va = g->need;
+	g->bytes = page;
+	return 0;
+}
+
+static int give_failed(struct give *g, long err)
+{
+	switch (-err) {
+	case EINTR:
+		return 0;
+	case EEXIST:
+		return give_exists(g);
+	case ENOENT:
+		return give_torn(g);
+	case EAGAIN:
+		return -VMF_EAGAIN;
+	case ENOMEM:
+		return -VMF_ENOMEM;
+	case EFAULT:
+		return -VMF_EFAULT;
+	case ESRCH:
+	case ENOSPC:
+		__atomic_store_n(&g->r->gone, true, __ATOMIC_RELAXED);
+		return -VMF_EGONE;
+	default:
+		return -VMF_ENOSYS;
+	}
+}
+
+/* Enters all of it.  Adds to *pages what is new; 0 or a negative error.  => gate shared */
+static int give(struct give *g, long *pages)
+{
+	int err = 0;
+
+	while (g->bytes && !err) {
+		vmf_va va = g->va;
+		long done = give_call(g);
+
+		if (done <= 0) {
+			err = give_failed(g, done ? done : -EIO);
+			continue;
+		}
+		*pages += done / VMF__PAGE;
+		if (g->region->page_size == VMF__HUGE)
+			(void)full_times(g->r, va, true);
+		give_forward(g, (size_t)done);
+	}
+	return err;
+}
+
+/* ------------------------------------------------------------------------------------------------- enter */
+
+static struct give give_zero(struct vmf__remote *r, const struct vmf_session_region *region, vmf_va va, size_t bytes, vmf_va need)
+{
+	return (struct give){ .r = r, .region = region, .va = va, .need = need, .bytes = bytes,
+		.copy_zero = region->page_size != VMF__PAGE };
+}
+
+static const char *run_bytes(struct vmf__remote *r, const struct vmf_run *run)
+{
+	return run->flags & VMF_RUN_ZERO ? NULL : vmf__bytes(vmf_port_self(r->port), run->pfn);
+}
+
+/* One stretch of a run, all removed or all not.  0, or a negative error if the page in need is not there. */
+static int enter_stretch(struct vmf__remote *r, const struct vmf_session_region *region, const struct vmf_run *run,
+			 vmf_va va, vmf_va end, vmf_va need, bool removed, long *pages)
+{
+	const char *from = removed ? NULL : run_bytes(r, run);
+	bool inside = need >= va && need < end;
+	struct give g = removed ? give_zero(r, region, need, inside ? region->page_size : 0, need)
+				: give_zero(r, region, va, end - va, need);
+	long before = *pages;
+	int err;
+
+	if (from)
+		g.from = from + (va - run->va);
+	err = give(&g, pages);
+	if (!from)
+		vmf__session_count(r->session, zeroed, (uint64_t)(*pages - before));
+	return inside && g.va <= need ? err : 0;
+}
+
+/* => gate shared */
+static long enter_run(struct vmf__remote *r, const struct vmf_session_region *region, const struct vmf_run *run)
+{
+	vmf_va va = run->va, end = va + (vmf_va)run->n * VMF__PAGE;
+	vmf_va need = (va + (vmf_va)run->need * VMF__PAGE) & ~(vmf_va)(region->page_size - 1);
+	bool removed = vmf__session_removed(r->session, region, va);
+	long pages = 0;
+	int err = 0;
+
+	for (; va < end && !err; removed = !removed) {
+		vmf_va to = vmf__session_next(r->session, region, va, end, !removed);
+
+		err = enter_stretch(r, region, run, va, to, need, removed, &pages);
+		va = to;
+	}
+	vmf__session_count(r->session, entered, (uint64_t)pages);
+	return err ? err : pages;
+}
+
+static bool within(const struct vmf_session_region *region, vmf_va va, uint64_t pages)
+{
+	return region && pages <= region->pages - (va - region->va) / VMF__PAGE;
+}
+
+static long remote_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
+{
+	struct vmf__remote *r = (struct vmf__remote *)pmap;
+	const struct vmf_session_region *region;
+	long done = -VMF_EAGAIN;
+
+	if (run->flags & (VMF_RUN_RAW | VMF_RUN_BOLT) || run->need >= run->n)
+		return -VMF_ENOSYS;
+	vmf__gate_share(&r->gate);
+	region = vmf__session_find(r->session, run->va);
+	if (within(region, run->va, run->n))
+		done = (run->va | (vmf_va)run->n * VMF__PAGE) & (region->page_size - 1) ? -VMF_ENOSYS : enter_run(r, region, run);
+	vmf__gate_unshare(&r->gate);
+	return done;
+}
+
+int vmf__remote_zero(struct vmf__remote *r, vmf_va va)
+{
+	const struct vmf_session_region *region;
+	long pages = 0;
+	int err = 1;
+
+	vmf__gate_share(&r->gate);
+	region = vmf__session_find(r->session, va);
+	if (region && vmf__session_removed(r->session, region, va)) {
+		struct give g = give_zero(r, region, va, region->page_size, va);
+
+		err = give(&g, &pages);
+		vmf__session_count(r->session, entered, (uint64_t)pages);
+		vmf__session_count(r->session, zeroed, (uint64_t)pages);
+	}
+	vmf__gate_unshare(&r->gate);
+	return err;
+}
+
+size_t vmf__remote_page(struct vmf__remote *r, vmf_va va)
+{
+	const struct vmf_session_region *region;
+	size_t page;
+
+	vmf__gate_share(&r->gate);
+	region = vmf__session_find(r->session, va);
+	page = region ? region->page_size : VMF__PAGE;
+	vmf__gate_unshare(&r->gate);
+	return page;
+}
+
+/* ------------------------------------------------------------------------------------------------ poison */
+
+/* One page.  A removed one has no bytes that could be missed. */
+static int poison_page(struct vmf__remote *r, const struct vmf_session_region *region, vmf_va va, size_t page)
+{
+	struct give g;
+	long done, pages = 0;
+
+	if (region && vmf__session_removed(r->session, region, va)) {
+		g = give_zero(r, region, va, page, va);
+		return give(&g, &pages);
+	}
+	do
+		done = vmf__uffd_poison(r->uffd, va, page, 0);
+	while (done == -EINTR);
+	if (done > 0)
+		vmf__session_count(r->session, poisoned, page / VMF__PAGE);
+	if (done == -EEXIST || done == -ENOENT)
+		return vmf__uffd_wake(r->uffd, va, page) ? -VMF_EGONE : 0;
+	return done > 0 ? 0 : done == -EINVAL || done == -ENOTTY ? -VMF_ENOSYS : vmf__err((int)done);
+}
+
+int vmf__remote_poison(struct vmf__remote *r, vmf_va va, uint64_t bytes)
+{
+	vmf_va end = va + bytes;
+	int err = 0;
+
+	vmf__gate_share(&r->gate);
+	while (va < end && !err) {
+		const struct vmf_session_region *region = vmf__session_find(r->session, va);
+		size_t page = region ? region->page_size : VMF__PAGE;
+
+		va &= ~(vmf_va)(page - 1);
+		err = poison_page(r, region, va, page);
+		va += page;
+	}
+	vmf__gate_unshare(&r->gate);
+	return err;
+}
+
+/* ----------------------------------------------------------------------------------------------- the pmap */
+
+static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *w)
+{
+	struct vmf__remote *r = (struct vmf__remote *)pmap;
+	const struct vmf_session_region *region = vmf__session_find(r->session, map->va);
+	unsigned order;
+
+	(void)segment;
+	if (!(map->flags & VMF_FIXED) || wants_raw || map->flags & VMF_SHARED)
+		return -VMF_ENOSYS;
+	if (!within(region, map->va, map->pages))
+		return -VMF_EINVAL;
+	order = region->page_size == VMF__PAGE ? 0 : 9;
+	*w = (struct vmf_window){ .size = sizeof(*w), .store = VMF_BY_COPY, .cow = true, .zero = true, .order = (uint8_t)order,
+		.orders = UINT64_C(1) << order };
+	return 0;
+}
+
+static int remote_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *gather)
+{
+	(void)pmap, (void)va, (void)pages, (void)gather;
+	return 0;
+}
+
+static int remote_remove(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *gather)
+{
+	(void)pmap, (void)va, (void)pages, (void)gather;
+	return -VMF_ENOSYS;
+}
+
+static int remote_protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned prot)
+{
+	(void)pmap, (void)va, (void)pages, (void)prot;
+	return -VMF_ENOSYS;
+}
+
+static int remote_query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *entry)
+{
+	(void)pmap, (void)va, (void)entry;
+	return -VMF_ENOSYS;
+}
+
+static const struct vmf_pmap_ops remote_ops = {
+	.size = sizeof(remote_ops),
+	.attach = remote_attach,
+	.detach = remote_detach,
+	.enter = remote_enter,
+	.remove = remote_remove,
+	.protect = remote_protect,
+	.query = remote_query,
+};
+
+struct vmf__remote *vmf__remote_of(const struct vmf_space *space)
+{
+	struct vmf_pmap *pmap = space ? vmf_space_pmap(space) : NULL;
+
+	return pmap && pmap->ops == &remote_ops ? (struct vmf__remote *)pmap : NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ adopting */
+
+/* The kernel's own name for it; where /proc is not to be seen, only a userfaultfd minds an empty range. */
+static bool is_uffd(int fd)
+{
+	char path[40], name[40];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, name, sizeof(name));
+	if (n > 0)
+		return n == 24 && !memcmp(name, "anon_inode:[userfaultfd]", 24);
+	return errno != EBADF && vmf__uffd_wake(fd, 0, 0) == -EINVAL;
+}
+
+static int make_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK)))
+		return -VMF_EINVAL;
+	return 0;
+}
+
+/* Asks for bytes that are nowhere: a page that can be filled says EFAULT, and nothing is changed. */
+static int probe_page(struct vmf__remote *r, vmf_va va, size_t page)
+{
+	void *nowhere = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	long done;
+
+	if (nowhere == MAP_FAILED)
+		return -VMF_ENOMEM;
+	done = vmf__uffd_copy(r->uffd, va, nowhere, page, 0);
+	munmap(nowhere, page);
+	switch (-done) {
+	case EFAULT:
+	case EEXIST:
+	case EAGAIN:
+	case ENOMEM:
+		return 0;
+	case ESRCH:
+	case ENOSPC:
+		return -VMF_EGONE;
+	case ENOENT:
+		return -VMF_EFAULT;
+	default:
+		return -VMF_ENOSYS;
+	}
+}
+
+static int adopt_region(struct vmf__remote *r, const struct vmf_session_region *region, struct vmf_object *object)
+{
+	struct vmf_map m = { .size = sizeof(m), .flags = VMF_FIXED, .va = region->va, .pages = region->pages, .off = region->off,
+		.prot = VMF_R | VMF_W | VMF_X, .order = region->page_size == VMF__PAGE ? 0 : 9 };
+	vmf_va at;
+	int err = probe_page(r, region->va, region->page_size);
+
+	if (!err)
+		err = probe_page(r, region->va + region->pages * VMF__PAGE - region->page_size, region->page_size);
+	return err ? err : vmf_map(r->space, object, &m, &at);
+}
+
+static int adopt_regions(struct vmf__remote *r, struct vmf_object *object)
+{
+	int err = vmf__inbox_recover(r);
+
+	for (unsigned i = 0; i < r->session->regions && !err; i++)
+		err = adopt_region(r, r->session->region + i, object);
+	if (!err)
+		vmf__remote_wake_all(r);
+	return err;
+}
+
+void vmf__remote_wake_all(struct vmf__remote *r)
+{
+	vmf__gate_share(&r->gate);
+	for (unsigned i = 0; i < r->session->regions; i++)
+		(void)vmf__uffd_wake(r->uffd, r->session->region[i].va, r->session->region[i].pages * VMF__PAGE);
+	vmf__gate_unshare(&r->gate);
+}
+
+static int policy_in(struct vmf_adopt *to, const struct vmf_adopt *from)
+{
+	size_t size = from ? from->size : sizeof(*to);
+
+	memset(to, 0, sizeof(*to));
+	if (from && size < offsetof(struct vmf_adopt, first_ms))
+		return -VMF_EINVAL;
+	for (size_t i = sizeof(*to); i < size; i++)
+		if (((const unsigned char *)from)[i])
+			return -VMF_E2BIG;
+	if (from)
+		memcpy(to, from, size < sizeof(*to) ? size : sizeof(*to));
+	to->tries = to->tries ? to->tries : 5;
+	to->first_ms = to->first_ms ? to->first_ms : 1;
+	to->last_ms = to->last_ms ? to->last_ms : 1000;
+	return 0;
+}
+
+static void remote_free(struct vmf__remote *r)
+{
+	if (r->zeroes)
+		munmap((void *)(uintptr_t)r->zeroes, VMF__HUGE);
+	free(r);
+}
+
+/* PROT_READ and never written: it costs a page of zeroes that the kernel has anyway. */
+static struct vmf__remote *remote_new(struct vmf_port *port, int uffd, struct vmf_session *session)
+{
+	struct vmf__remote *r = calloc(1, sizeof(*r));
+	void *zeroes = mmap(NULL, VMF__HUGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (!r || zeroes == MAP_FAILED) {
+		free(r);
+		return NULL;
+	}
+	r->pmap.ops = &remote_ops;
+	r->port = port;
+	r->session = session;
+	r->uffd = uffd;
+	r->zeroes = zeroes;
+	r->bytes_read = session->bytes_read;
+	pthread_mutex_init(&r->inbox, NULL);
+	vmf__park_init(&r->park);
+	return r;
+}
+
+int vmf_linux_adopt(struct vmf_port *port, struct vmf_space **out, int uffd, struct vmf_session *session,
+		    struct vmf_object *object, const struct vmf_adopt *adopt)
+{
+	struct vmf__remote *r;
+	int err;
+
+	if (!port || !out || !session || !object || !vmf__session_good(session) || !is_uffd(uffd) || make_nonblocking(uffd))
+		return -VMF_EINVAL;
+	r = remote_new(port, uffd, session);
+	if (!r)
+		return -VMF_ENOMEM;
+	err = policy_in(&r->adopt, adopt);
+	if (!err)
+		err = vmf_space_create(port, &r->space, &r->pmap);
+	if (err) {
+		remote_free(r);
+		return err;
+	}
+	err = adopt_regions(r, object);
+	if (err)
+		vmf_linux_adopt_close(r->space);
+	else
+		*out = r->space;
+	return err;
+}
+
+void vmf_linux_adopt_close(struct vmf_space *space)
+{
+	struct vmf__remote *r = vmf__remote_of(space);
+
+	if (!r)
+		return;
+	for (uint32_t i = 0; i < VMF__PARK; i++)
+		if (r->park.slot[i].state != VMF__PARK_FREE)
+			vmf_ticket_drop(space, &r->park.slot[i].ticket);
+	vmf_space_destroy(space);
+	remote_free(r);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The userfaultfd's system calls.  Rules in uffd.h.
+ */
+#include "uffd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int open_device(void)
+{
+	int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), fd, e;
+
+	if (dev < 0)
+		return -1;
+	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	e = errno;
+	close(dev);
+	errno = e;
+	return fd;
+}
+
+int vmf__uffd_open(bool *user_only)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (user_only)
+		*user_only = false;
+	if (fd < 0)
+		fd = open_device();
+	if (fd >= 0)
+		return fd;
+	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (user_only)
+		*user_only = true;
+	return fd < 0 ? -errno : fd;
+}
+
+int vmf__uffd_api(int fd, uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+
+	return ioctl(fd, UFFDIO_API, &api) ? -errno : 0;
+}
+
+uint64_t vmf__uffd_features(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	int fd = vmf__uffd_open(NULL);
+
+	if (fd < 0)
+		return 0;
+	if (ioctl(fd, UFFDIO_API, &api))
+		api.features = 0;
+	close(fd);
+	return api.features;
+}
+
+int vmf__uffd_register(int fd, uintptr_t va, size_t bytes, unsigned mode, uint64_t *ioctls)
+{
+	struct uffdio_register r = { .range = { va, bytes }, .mode = mode };
+
+	if (ioctl(fd, UFFDIO_REGISTER, &r))
+		return -errno;
+	if (ioctls)
+		*ioctls = r.ioctls;
+	return 0;
+}
+
+int vmf__uffd_unregister(int fd, uintptr_t va, size_t bytes)
+{
+	struct uffdio_range r = { va, bytes };
+
+	return ioctl(fd, UFFDIO_UNREGISTER, &r) ? -errno : 0;
+}
+
+/* The counter is preset to 0: kernels before 6.15 leave it alone when they say EAGAIN. */
+static long filled(int ret, int64_t done)
+{
+	if (done > 0)
+		return (long)done;
+	return ret ? -errno : 0;
+}
+
+long vmf__uffd_copy(int fd, uintptr_t va, const void *from, size_t bytes, unsigned mode)
+{
+	struct uffdio_copy c = { .dst = va, .src = (uintptr_t)from, .len = bytes, .mode = mode };
+
+	return filled(ioctl(fd, UFFDIO_COPY, &c), c.copy);
+}
+
+long vmf__uffd_zero(int fd, uintptr_t va, size_t bytes, unsigned mode)
+{
+	struct uffdio_zeropage z = { .range = { va, bytes }, .mode = mode };
+
+	return filled(ioctl(fd, UFFDIO_ZEROPAGE, &z), z.zeropage);
+}
+
+long vmf__uffd_cont(int fd, uintptr_t va, size_t bytes, unsigned mode)
+{
+	struct uffdio_continue c = { .range = { va, bytes }, .mode = mode };
+
+	return filled(ioctl(fd, UFFDIO_CONTINUE, &c), c.mapped);
+}
+
+long vmf__uffd_poison(int fd, uintptr_t va, size_t bytes, unsigned mode)
+{
+	struct vmf__uffdio_poison p = { .range = { va, bytes }, .mode = mode };
+
+	return filled(ioctl(fd, VMF__UFFDIO_POISON, &p), p.updated);
+}
+
+int vmf__uffd_wp(int fd, uintptr_t va, size_t bytes, bool protect)
+{
+	struct uffdio_writeprotect w = { .range = { va, bytes }, .mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &w) ? -errno : 0;
+}
+
+int vmf__uffd_wake(int fd, uintptr_t va, size_t bytes)
+{
+	struct uffdio_range r = { va, bytes };
+
+	return ioctl(fd, UFFDIO_WAKE, &r) ? -errno : 0;
+}
+
+bool vmf__uffd_changing(int fd)
+{
+	struct uffdio_writeprotect w = { .range = { 0, 0 } };
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &w) && errno == EAGAIN; /* else EINVAL: the range is empty */
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The simulated CPU: loads and stores of a space, page by page.  Bytes move under the MMU's lock, so what remove() took
+ * away nobody is still using when it returns; and in words, because another space may show the same frame.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "machine.h"
+
+static struct sim_mmu *mmu_of(struct vmf_space *space)
+{
+	return (struct sim_mmu *)(void *)vmf_space_pmap(space);
+}
+
+static void load_bytes(uint8_t *to, const uint8_t *from, size_t n)
+{
+	for (; n && (uintptr_t)from % 8; n--)
+		*to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
+	for (; n >= 8; n -= 8, to += 8, from += 8) {
+		uint64_t word = __atomic_load_n((const uint64_t *)(const void *)from, __ATOMIC_RELAXED);
+
+		memcpy(to, &word, 8);
+	}
+	for (; n; n--)
+		*to++ = __atomic_load_n(from++, __ATOMIC_RELAXED);
+}
+
+static void store_bytes(uint8_t *to, const uint8_t *from, size_t n)
+{
+	for (; n && (uintptr_t)to % 8; n--)
+		__atomic_store_n(to++, *from++, __ATOMIC_RELAXED);
+	for (; n >= 8; n -= 8, to += 8, from += 8) {
+		uint64_t word;
+
+		memcpy(&word, from, 8);
+		__atomic_store_n((uint64_t *)(void *)to, word, __ATOMIC_RELAXED);
+	}
+	for (; n; n--)
+		__atomic_store_n(to++, *from++, __ATOMIC_RELAXED);
+}
+
+/* What an instruction wants of one page: bytes to there, or from there. */
+struct access {
+	vmf_va va;
+	uint8_t *to;
+	const uint8_t *from;
+	size_t n;
+	uint8_t kind; /* VMF_R, VMF_W or VMF_X */
+};
+
+/* The bytes move, or a trap is raised. */
+static bool walk(struct sim_mmu *m, const struct access *a, struct vmf_trap *trap)
+{
+	struct sim_entry *e;
+	bool through;
+
+	*trap = (struct vmf_trap){ .va = a->va, .access = a->kind };
+	vmf_lock_take(m->sim->port, &m->lock);
+	e = vmf__sim_find(m, a->va);
+	through = e && e->prot & a->kind;
+	if (e && a->kind == VMF_W && e->prot & VMF_R)
+		trap->flags = VMF_TRAP_WP;
+	if (through && a->kind == VMF_W)
+		store_bytes(vmf__sim_at(m, e, a->va), a->from, a->n);
+	else if (through)
+		load_bytes(a->to, vmf__sim_at(m, e, a->va), a->n);
+	vmf_lock_drop(m->sim->port, &m->lock);
+	return through;
+}
+
+/* One trap, to its end: VMF_OK also where a signal came in between. */
+static struct vmf_result take_trap(struct vmf_space *space, const struct vmf_trap *trap)
+{
+	struct vmf_ticket ticket = { 0 };
+	struct vmf_result r;
+
+	do {
+		r = vmf_handle(space, trap, &ticket);
+		if (r.code != VMF_RETRY)
+			return r;
+	} while (!vmf_ticket_wait(space, &ticket, true));
+	vmf_ticket_drop(space, &ticket);
+	return (struct vmf_result){ .code = VMF_OK };
+}
+
+static struct vmf_result access_page(struct vmf_space *space, const struct access *a)
+{
+	struct vmf_result r = { .code = VMF_OK };
+	struct vmf_trap trap;
+
+	while (r.code == VMF_OK && !walk(mmu_of(space), a, &trap))
+		r = take_trap(space, &trap);
+	return r;
+}
+
+static struct vmf_result access_range(struct vmf_space *space, struct access a, size_t n)
+{
+	size_t page = mmu_of(space)->sim->page;
+	struct vmf_result r = { .code = VMF_OK };
+
+	for (; n && r.code == VMF_OK; n -= a.n) {
+		a.n = page - a.va % page;
+		if (a.n > n)
+			a.n = n;
+		r = access_page(space, &a);
+		a.va += a.n;
+		a.to += a.to ? a.n : 0;
+		a.from += a.from ? a.n : 0;
+	}
+	return r;
+}
+
+struct vmf_result vmf_sim_load(struct vmf_space *space, vmf_va va, void *to, size_t n)
+{
+	return access_range(space, (struct access){ .va = va, .to = to, .kind = VMF_R }, n);
+}
+
+struct vmf_result vmf_sim_store(struct vmf_space *space, vmf_va va, const void *from, size_t n)
+{
+	return access_range(space, (struct access){ .va = va, .from = from, .kind = VMF_W }, n);
+}
+
+struct vmf_result vmf_sim_fetch(struct vmf_space *space, vmf_va va, void *to, size_t n)
+{
+	return access_range(space, (struct access){ .va = va, .to = to, .kind = VMF_X }, n);
+}
+
+/* ------------------------------------------------------------------------------------------- spaces */
+
+int vmf_sim_space(struct vmf_sim *sim, struct vmf_space **out)
+{
+	struct sim_mmu *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return -VMF_ENOMEM;
+	m->pmap = (struct vmf_pmap){ &vmf__sim_pmap_ops, VMF_SIM_LOWEST, VMF_SIM_HIGHEST };
+	m->sim = sim;
+	m->bolts = sim->config.bolts;
+	m->reserve = sim->config.store == VMF_BY_COPY ? 64 : VMF_RUN_MAX;
+	err = vmf__sim_supply(&m->pmap);
+	if (!err)
+		err = vmf_space_create(sim->port, &m->space, &m->pmap);
+	if (!err) {
+		*out = m->space;
+		return 0;
+	}
+	vmf__sim_mmu_free(m);
+	return err;
+}
+
+void vmf_sim_space_close(struct vmf_space *space)
+{
+	struct sim_mmu *m = mmu_of(space);
+
+	vmf_space_destroy(space);
+	vmf__sim_mmu_free(m);
+}
+
+void vmf_sim_forget(struct vmf_space *space, vmf_va va, uint64_t pages)
+{
+	struct sim_mmu *m = mmu_of(space);
+
+	vmf_lock_take(m->sim->port, &m->lock);
+	while (pages) {
+		if (vmf__sim_forget(m, va)) {
+			va += m->sim->page;
+			pages--;
+			continue;
+		}
+		vmf_lock_drop(m->sim->port, &m->lock);
+		if (vmf__sim_supply(&m->pmap))
+			abort();
+		vmf_lock_take(m->sim->port, &m->lock);
+	}
+	vmf_lock_drop(m->sim->port, &m->lock);
+}
+
+uint64_t vmf_sim_unflushed(struct vmf_space *space)
+{
+	struct sim_mmu *m = mmu_of(space);
+	uint64_t n;
+
+	vmf_lock_take(m->sim->port, &m->lock);
+	n = m->unflushed;
+	vmf_lock_drop(m->sim->port, &m->lock);
+	return n;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The simulated machine's own nouns: the machine (memory, slots, points), and one MMU for each space.
+ */
+#ifndef VMF_SIM_MACHINE_H
+#define VMF_SIM_MACHINE_H
+#include <pthread.h>
+#include <vmfault/sim.h>
+
+#define SLOTS_MAX 64u
+#define SEGMENTS 512u
+#define SEGMENT_SHIFT 28u               /* pages of the largest segment, and the distance between two */
+#define SEGMENT_FIRST (1ull << 36)      /* pfn of the first */
+#define DEVICE_PAGES 256u
+#define RESERVED_PAGES 16u
+#define PORT_BITS 0xffu                 /* of vmf_attr.port, that an entry can hold */
+
+struct sim_point {
+	uint64_t calls;
+	uint32_t left;   /* calls until one fails; 0: never */
+	int err;
+	vmf_sim_hook *hook;
+	void *self;
+};
+struct sim_slot { uint32_t taken; };
+struct sim_segment { void *bytes; uint64_t pages; }; /* bytes: atomic, NULL: free */
+
+struct vmf_sim {
+	struct vmf_sim_config config;
+	struct vmf_host_ops host;
+	struct vmf_port *port;
+	size_t page;
+	uint8_t *ram, *device;
+	uint64_t live;
+	pthread_key_t key; /* a thread's slot */
+	struct sim_slot slots[SLOTS_MAX];
+	pthread_mutex_t lock; /* next_segment, and who changes segments */
+	uint32_t next_segment;
+	struct sim_segment segments[SEGMENTS];
+	struct sim_point points[VMF_SIM_POINTS];
+};
+
+/* Counts, calls the hook, and says whether this call has to fail: 0 or a negative error. */
+int vmf__sim_point(struct vmf_sim *, enum vmf_sim_point, struct vmf_space *, uint64_t at, uint64_t pages);
+void *vmf__sim_bytes(void *sim, vmf_pfn); /* NULL: nothing is there */
+
+/* One entry.  What was forgotten stays as `gone`, invisible, until its reference can be handed back. */
+struct sim_entry {
+	struct sim_entry *next;
+	vmf_va va;
+	vmf_pfn pfn;
+	struct vmf_attr attr;
+	uint8_t order, prot;
+	bool raw, bolted, gone, owned; /* owned: its bytes are page[] */
+	_Alignas(16) uint8_t page[]; /* BY_COPY */
+};
+/* What attach() prepared. */
+struct sim_range {
+	vmf_va va;
+	uint64_t pages;
+	vmf_pfn segment; /* what its first page shows; n 0: it has none */
+	uint8_t prot;
+	bool bolts;
+};
+#define BUCKETS 4096u
+struct sim_mmu {
+	struct vmf_pmap pmap;
+	struct vmf_sim *sim;
+	struct vmf_space *space;
+	struct vmf_lock lock; /* all that follows */
+	struct sim_entry *bucket[BUCKETS];
+	struct sim_entry *spare;
+	uint32_t spares;
+	uint32_t bolts; /* not reserved */
+	uint32_t orders; /* bit i: some entry of order i was made */
+	uint32_t reserve; /* what supply() fills `spare` up to */
+	struct sim_range *range;
+	uint32_t ranges, room;
+	uint64_t unflushed;
+};
+extern const struct vmf_pmap_ops vmf__sim_pmap_ops;
+
+int vmf__sim_supply(struct vmf_pmap *);
+void vmf__sim_mmu_free(struct sim_mmu *); /* nothing is attached */
+struct sim_range *vmf__sim_range(struct sim_mmu *, vmf_va);          /* NULL: none; => mmu lock */
+struct sim_entry *vmf__sim_find(struct sim_mmu *, vmf_va);           /* NULL: none; => mmu lock */
+struct sim_entry *vmf__sim_make(struct sim_mmu *, vmf_va, unsigned order); /* NULL: no spare; => mmu lock */
+bool vmf__sim_forget(struct sim_mmu *, vmf_va); /* one page; false: no spare; => mmu lock */
+/* Where the byte at va is. => mmu lock */
+uint8_t *vmf__sim_at(struct sim_mmu *, struct sim_entry *, vmf_va);
+
+#endif

@@ -1,0 +1,4 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# core/, pmap/ and drivers/ compile for a CPU with nothing around them.
+exec "$VMF_SOURCE/scripts/check-freestanding" "$1"

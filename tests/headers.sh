@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# headers.sh LANGUAGE: every public header compiles alone, twice in a row and with all the others, as C99, C11 or C++17,
+# without a warning.
+set -euo pipefail
+export LC_ALL=C
+
+case $1 in
+c99 | c11) compilers=(gcc clang) flags=(-x c "-std=$1" -Wshadow -Wstrict-prototypes -Wmissing-prototypes) ;;
+c++17) compilers=(g++ clang++) flags=(-x c++ "-std=$1") ;;
+esac
+flags+=(-fsyntax-only -Wall -Wextra -Wpedantic -Werror -D_GNU_SOURCE "-I$VMF_SOURCE/include")
+
+cd "$VMF_SOURCE/include"
+headers=(vmfault/*.h)
+tried=0
+for compiler in "${compilers[@]}"; do
+	command -v "$compiler" >/dev/null || continue
+	# clang++ needs a C++ library's headers; a compiler that cannot do without ours is not asked about ours.
+	echo '#include <stdint.h>' | "$compiler" "${flags[@]}" - 2>/dev/null || continue
+	tried=$((tried + 1))
+	for header in "${headers[@]}"; do
+		printf '#include <%s>\n#include <%s>\nint vmf_empty;\n' "$header" "$header" |
+			"$compiler" "${flags[@]}" - || { echo "$compiler $1: $header"; exit 1; }
+	done
+	printf '#include <%s>\n' "${headers[@]}" | "$compiler" "${flags[@]}" -
+	# The order must not matter.
+	printf '#include <%s>\n' "${headers[@]}" | sort -r | "$compiler" "${flags[@]}" -
+done
+if [ "$tried" -eq 0 ]; then
+	echo "skipped: none of ${compilers[*]} here"
+	exit 77
+fi
+echo "$1: ${#headers[@]} headers, $tried compilers"
