@@ -56,6 +56,9 @@ check-asan: $(BUILD)-asan/build.ninja
 check-tsan: $(BUILD)-tsan/build.ninja
 	$(MESON_TEST) -C $(BUILD)-tsan --suite core
 
+bench: all
+	ninja -C $(BUILD) bench
+
 install: all
 	meson install -C $(BUILD) --no-rebuild
 

@@ -8,13 +8,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { VMF_CREW_MAX = 16 };
+enum { VMF_CREW_MAX = 16, VMF_CREW_PATH = 100 };
 struct vmf_crew {
 	const char *image;
 	uint64_t bytes;    /* how much of it */
 	unsigned clients;
 	bool random;       /* the order, as in `vmfault bench` */
-	char (*socket)[64]; /* one for each client; NULL: the memory is the image, mapped MAP_PRIVATE */
+	char (*socket)[VMF_CREW_PATH]; /* one for each client; NULL: the memory is the image, mapped MAP_PRIVATE */
 };
 struct vmf_crewed {
 	uint64_t first_ns; /* from the start to the first byte, the slowest client's */

@@ -3,7 +3,7 @@
  * vmfault bench: a client that does what a VMM does, and measures.  It ends, whatever the server does: when the socket
  * closes, when a page is refused (SIGBUS), when nothing comes for --timeout.
  */
-#include "guest.h"
+#include "client.h"
 #include "opts.h"
 #include "progress.h"
 #include "size.h"
@@ -25,7 +25,7 @@ struct bench {
 	int file; /* of verify, or -1 */
 	int verdict; /* of vmf__verify() */
 	uint64_t differs;
-	struct vmf_guest guest;
+	struct vmf_client client;
 	struct vmf_walk walk;
 	struct vmf_walked walked;
 };
@@ -51,8 +51,8 @@ static const struct vmf_option options[] = {
 	{ 0 }
 };
 static const char *const about[] = {
-	"Does what a VMM does when it restores a snapshot: maps anonymous memory, hands its userfaultfd to the server on "
-	"the socket by Firecracker's handshake, and touches every page. Prints how long that took.",
+	"Does what a VMM does when it restores a snapshot: maps anonymous memory, hands its userfaultfd to the server "
+	"on the socket by Firecracker's handshake, and touches every page. Prints how long that took.",
 	"Times count from the moment before connecting. Latencies are of single touches, those of pages that came with "
 	"a neighbour's fault included. Faults are the kernel's count for the touching threads.",
 	"On a terminal a bar on standard error shows progress.",
@@ -80,7 +80,7 @@ static const struct vmf_command *const self = &vmf__bench_command;
 static int open_client(struct bench *b)
 {
 	const char *step;
-	int err = vmf__guest_memory(&b->guest, b->size, b->huge, &step);
+	int err = vmf__client_memory(&b->client, b->size, b->huge, &step);
 	bool lacking = err == -EPERM || err == -ENOSYS || err == -EACCES || (b->huge && err == -ENOMEM);
 
 	if (!err)
@@ -108,7 +108,7 @@ enum outcome { COMING, ALL, CLOSED, STALLED };
 /* The server never writes: whatever the socket says is its end. */
 static enum outcome look(struct bench *b, struct vmf_progress *bar, uint64_t *seen, uint64_t *since)
 {
-	struct pollfd p[2] = { { .fd = b->walk.ended, .events = POLLIN }, { .fd = b->guest.socket, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = b->walk.ended, .events = POLLIN }, { .fd = b->client.socket, .events = POLLIN } };
 	int n = poll(p, 2, 100);
 	uint64_t now = vmf__walk_now(), done = vmf__walk_done(&b->walk);
 
@@ -135,7 +135,7 @@ static int watch(struct bench *b)
 	if (o == STALLED)
 		return lost(b, "no page came within --timeout,");
 	if (o == CLOSED)
-		return lost(b, seen ? "the server closed the connection" : "the server refused (its log says why): closed");
+		return lost(b, seen ? "the server closed the connection" : "refused by the server (its log says why)");
 	vmf__walk_end(&b->walk, &b->walked);
 	return -1;
 }
@@ -146,10 +146,10 @@ static int run(struct bench *b)
 	const char *step;
 	int err;
 
-	b->walk = (struct vmf_walk){ .base = b->guest.base, .pages = b->size / b->guest.page, .page = b->guest.page,
+	b->walk = (struct vmf_walk){ .base = b->client.base, .pages = b->size / b->client.page, .page = b->client.page,
 		.threads = b->threads, .random = !b->order, .start = vmf__walk_now() };
-	vmf__walk_sigbus(b->guest.base, b->size, "vmfault bench");
-	err = vmf__guest_greet(&b->guest, b->socket, &step);
+	vmf__walk_sigbus(b->client.base, b->size, "vmfault bench");
+	err = vmf__client_greet(&b->client, b->socket, &step);
 	if (err)
 		return vmf__fail(self, "%s: %s: %s", b->socket, step, strerror(-err));
 	err = vmf__walk_start(&b->walk);
@@ -171,7 +171,7 @@ static void print_table(const struct bench *b)
 
 	printf("%s, %s pages, %s, %u thread%s%s\n", vmf__size_str(b->size, size, sizeof size),
 	       b->huge ? "2 MiB" : "4 KiB", orders[b->order], b->threads, b->threads == 1 ? "" : "s",
-	       b->guest.user_only ? ", user mode only" : "");
+	       b->client.user_only ? ", user mode only" : "");
 	vmf__table_row(&t, "time to first byte");
 	vmf__table_time(&t, w->first_ns);
 	vmf__table_row(&t, "time to all bytes");
@@ -195,10 +195,11 @@ static void print_json(const struct bench *b)
 {
 	const struct vmf_walked *w = &b->walked;
 
-	printf("{\"v\":1,\"bytes\":%" PRIu64 ",\"page\":%" PRIu64 ",\"order\":\"%s\",\"threads\":%u,", b->size, b->guest.page,
-	       orders[b->order], b->threads);
-	printf("\"user_mode_only\":%s,", b->guest.user_only ? "true" : "false");
-	printf("\"first_ns\":%" PRIu64 ",\"all_ns\":%" PRIu64 ",\"faults\":%" PRIu64 ",", w->first_ns, w->all_ns, w->faults);
+	printf("{\"v\":1,\"bytes\":%" PRIu64 ",\"page\":%" PRIu64 ",\"order\":\"%s\",\"threads\":%u,", b->size,
+	       b->client.page, orders[b->order], b->threads);
+	printf("\"user_mode_only\":%s,", b->client.user_only ? "true" : "false");
+	printf("\"first_ns\":%" PRIu64 ",\"all_ns\":%" PRIu64 ",\"faults\":%" PRIu64 ",", w->first_ns,
+	       w->all_ns, w->faults);
 	printf("\"faults_per_s\":%.0f,\"bytes_per_s\":%.0f,", per_second(w->faults, w->all_ns),
 	       per_second(b->size, w->all_ns));
 	printf("\"p50_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64 ",",
@@ -214,7 +215,7 @@ static void print_json(const struct bench *b)
 static int verify(struct bench *b)
 {
 	if (b->file >= 0)
-		b->verdict = vmf__verify(b->guest.base, b->size, b->file, &b->differs);
+		b->verdict = vmf__verify(b->client.base, b->size, b->file, &b->differs);
 	if (b->json)
 		print_json(b);
 	else

@@ -36,8 +36,9 @@ static int usage(const char *what, const char *name)
 /* vmfault(1), the page that leads to the others. */
 static int man(void)
 {
-	printf(".\\\" SPDX-License-Identifier: MIT\n.\\\" Made by: vmfault --man\n.Dd November 22, 2026\n.Dt VMFAULT 1\n"
-	       ".Os vmfault\n.Sh NAME\n.Nm vmfault\n.Nd page faults as a programmable interface\n"
+	printf(".\\\" SPDX-License-Identifier: MIT\n.\\\" Made by: vmfault --man\n"
+	       ".Dd November 22, 2026\n.Dt VMFAULT 1\n.Os vmfault\n"
+	       ".Sh NAME\n.Nm vmfault\n.Nd page faults as a programmable interface\n"
 	       ".Sh SYNOPSIS\n.Nm\n.Ar COMMAND\n.Op Ar OPTION ...\n.Sh DESCRIPTION\n"
 	       "A page server for snapshots of virtual machines, built on\n.Xr vmfault 7 ,\n"
 	       "and what is needed to try it.\nThe commands:\n.Bl -tag -width Ds\n");
@@ -49,10 +50,7 @@ static int man(void)
 	       "they are one object a line, each with \"v\":1.\nErrors are one line on standard error.\n"
 	       ".Sh EXIT STATUS\n.Bl -tag -width Ds\n"
 	       ".It 0\ndone\n.It 1\nfailed\n.It 2\nwrong options or arguments\n"
-	       ".It 3\ndata differ\n.It 4\na feature or privilege is missing\n.El\n.Sh SEE ALSO\n");
-	for (unsigned i = 0; i < COMMANDS; i++)
-		printf(".Xr vmfault-%s 1 ,\n", commands[i]->name);
-	printf(".Xr vmfault 7\n");
+	       ".It 3\ndata differ\n.It 4\na feature or privilege is missing\n.El\n.Sh SEE ALSO\n.Xr vmfault 7\n");
 	return VMF_EXIT_OK;
 }
 

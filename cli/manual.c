@@ -77,7 +77,7 @@ void vmf__opts_help(const struct vmf_command *c, FILE *f)
 		wrapped(f, e[1], INDENT, fprintf(f, "  %-4s", e[0]));
 }
 
-/* Text as mdoc(7) wants it: no request at the start of a line, minus signs that can be copied, a line for each sentence. */
+/* Text as mdoc(7) wants it: no request at the start of a line, minus signs that can be copied, a line a sentence. */
 static void roff(FILE *f, const char *text)
 {
 	for (bool start = true; *text; text++) {
@@ -98,21 +98,21 @@ static void roff_option(FILE *f, const char *macro, const struct vmf_option *o)
 {
 	char arg[128];
 
-	fprintf(f, ".%s Fl -%s%s%s\n", macro, o->name, *argument(o, arg, sizeof arg) ? " Ar " : "", arg);
+	fprintf(f, ".%sFl -%s%s%s\n", macro, o->name, *argument(o, arg, sizeof arg) ? " Ar " : "", arg);
 }
 
 static void roff_synopsis(FILE *f, const struct vmf_command *c)
 {
 	fprintf(f, ".Sh SYNOPSIS\n.Nm vmfault %s\n", c->name);
 	for (const struct vmf_option *o = c->options; o->name; o++)
-		roff_option(f, o->required ? "No" : "Op", o);
+		roff_option(f, o->required ? "" : "Op ", o);
 }
 
 static void roff_options(FILE *f, const struct vmf_command *c)
 {
 	fprintf(f, ".Bl -tag -width Ds\n");
 	for (const struct vmf_option *o = c->options; o->name; o++) {
-		roff_option(f, "It", o);
+		roff_option(f, "It ", o);
 		roff(f, o->help);
 		if (o->fallback)
 			fprintf(f, "Default: %s.\n", o->fallback);

@@ -15,7 +15,7 @@ static const struct vmf_option options[] = {
 };
 static const char *const about[] = {
 	"Says what this machine can do for vmfault and for this user, what is missing, what that costs, and the line "
-	"that mends it. Everything is tried, nothing is guessed from a version. Needs no privilege and changes nothing.",
+	"that mends it. Everything is tried, nothing is guessed from a version. Needs no privilege, changes nothing.",
 	NULL
 };
 static const char *const exits[] = {

@@ -281,8 +281,8 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	struct block b = block_of(f);
 	struct vmf__fill *fill = NULL;
 	struct vmf__page *page;
-	bool zero, look = true;
-	uint32_t ahead = vmf__readahead(f);
+	bool zero, look = true, leaving = false;
+	uint32_t ahead = vmf__readahead(f), seq = vmf_wait_seq(&o->changed);
 	int err = extent_of(f, &b, &zero);
 
 	if (err) {
@@ -294,8 +294,11 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	vmf_lock_take(f->port, &o->lock);
 	page = vmf__page_at(o, f->off);
 	if (page && vmf__state(page) == VMF_FILLING) {
-		ticket_take(f, page->of);
-		vmf__fill_get(page->of);
+		leaving = !page->of;
+		if (!leaving) {
+			vmf__fill_get(page->of);
+			ticket_take(f, page->of);
+		}
 	} else if (page_wanted(page) && f->off < vmf__object_pages(o)) {
 		fill = claim(f, b);
 		look = fill != NULL;
@@ -303,9 +306,11 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	vmf_lock_drop(f->port, &o->lock);
 	if (fill)
 		fill_begin(f, fill, zero);
-	if (!look)
+	if (leaving)
+		*r = vmf__retry(f, VMF_WHY_RACE, &o->changed, seq);
+	else if (!look)
 		*r = vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
-	return !look;
+	return leaving || !look;
 }
 
 static struct vmf_result cached_fault(struct vmf_fault *f)

@@ -125,7 +125,7 @@ int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_
  * in a slot that is ENTERING (revoke waits for it before they change). */
 enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_PIN = 256 };
 struct vmf__page {
-	void *of;      /* FILLING: the fill; else the frame or NULL */
+	void *of;      /* FILLING: the fill, or NULL while the page is being dropped; else the frame or NULL */
 	uint32_t word; /* enum vmf_state | flags | pins * VMF__P_PIN */
 	uint32_t zero;
 };

@@ -119,12 +119,12 @@ static struct vmf_result ask_nopage(struct vmf_fault *f, const struct vmf_req *r
 
 static struct vmf_result ask_nopfn(struct vmf_fault *f, const struct vmf_req *req)
 {
-	struct vmf_ans ans = { .first = f->off, .prot = req->prot, .attr = f->area->attr };
+	struct vmf_ans ans = { .max = VMF_RUN_MAX, .first = f->off, .prot = req->prot, .attr = f->area->attr };
 	enum vmf_code code = f->object->ops->nopfn(req, &ans);
 
 	if (code != VMF_OK)
 		return answer_other(f, code, &ans);
-	if (!run_good(f, &ans) || ans.pfn.n + ans.n < ans.pfn.n)
+	if (!run_good(f, &ans) || ans.n > VMF_RUN_MAX || ans.pfn.n + ans.n < ans.pfn.n)
 		return answer_bad();
 	run_clean(f, &ans);
 	if (!vmf__enter_begin(f, ans.first, ans.n))

@@ -462,6 +462,19 @@ static struct vmf_area *map_area(struct vmf_space *space, struct vmf_object *o, 
 	return vmf__area_new(space->port, &like, m->va, m->pages);
 }
 
+/* A run may be longer than the pmap's reserve: what is there stays, so fill up and go on. */
+static int enter_all(struct vmf_pmap *pmap, const struct vmf_run *run)
+{
+	long got = pmap->ops->enter(pmap, run);
+
+	for (uint32_t tries = 0; got == -VMF_ENOMEM && tries < run->n && pmap->ops->supply; tries++) {
+		if (pmap->ops->supply(pmap))
+			break;
+		got = pmap->ops->enter(pmap, run);
+	}
+	return got < 0 ? (int)got : 0;
+}
+
 /* remap_pfn_range(): the whole range or nothing, before anyone can see the area. */
 static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pfn)
 {
@@ -476,10 +489,10 @@ static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pf
 		uint32_t n = (uint32_t)vmf__min(a->pages - done, VMF_RUN_MAX);
 		struct vmf_run run = { .va = a->va + vmf__bytes(space->port, done), .pfn = { pfn.n + done }, .n = n,
 				       .need = UINT32_MAX, .prot = a->prot, .flags = VMF_RUN_RAW, .attr = attr };
-		long got = space->pmap->ops->enter(space->pmap, &run);
+		int err = enter_all(space->pmap, &run);
 
-		if (got != (long)n)
-			return got < 0 ? (int)got : -VMF_ENOMEM;
+		if (err)
+			return err;
 		done += n;
 	}
 	return 0;

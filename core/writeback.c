@@ -35,6 +35,8 @@ static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgof
 	return fill;
 }
 
+static uint64_t pages_drop(struct vmf_object *, vmf_pgoff first, vmf_pgoff end, bool all);
+
 static void fill_wait(struct vmf__fill *fill)
 {
 	struct vmf_port *port = fill->io.port;
@@ -51,6 +53,7 @@ static void fill_wait(struct vmf__fill *fill)
 static void pages_written(struct vmf__fill *fill)
 {
 	struct vmf_object *o = fill->object;
+	bool gone = false;
 
 	vmf_lock_take(o->port, &o->lock);
 	for (uint32_t i = 0; i < fill->io.n; i++) {
@@ -61,9 +64,12 @@ static void pages_written(struct vmf__fill *fill)
 			continue;
 		vmf__store(&page->word, vmf__peek(&page->word) & ~(uint32_t)VMF__P_REDIRTY);
 		vmf__set_state(page, again ? VMF_DIRTY : VMF_PRESENT);
+		gone |= fill->io.first + i >= vmf__object_pages(o);
 	}
 	vmf_lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &o->changed);
+	if (gone) /* truncated meanwhile */
+		(void)pages_drop(o, vmf__object_pages(o), o->room, true);
 }
 
 /* One run: 0, or the backing's (positive) or our (negative) error number. */
@@ -141,49 +147,68 @@ int vmf_sync(struct vmf_object *o, vmf_pgoff first, uint64_t n, int *err)
 	return own;
 }
 
-/* Takes a page out of the object.  => object lock; the frame, if it has to be put after what shows it is gone */
-static struct vmf_frame *page_drop(struct vmf_object *o, vmf_pgoff at, struct vmf__page *page)
-{
-	struct vmf_frame *frame = page->of;
+/* Pages on their way out: FILLING by nobody, so that no fault reads into what is about to go. */
+struct leaving {
+	vmf_pgoff at[64];
+	struct vmf_frame *frame[64];
+	uint32_t n;
+};
 
-	vmf__set_state(page, VMF_ABSENT);
-	vmf__store(&page->of, NULL);
-	(void)at;
-	return o->segmented ? NULL : frame;
+static bool page_leaves(const struct vmf__page *page, bool all)
+{
+	uint32_t word = vmf__load(&page->word), state = word & VMF__P_STATE;
+
+	return all ? state == VMF_PRESENT || state == VMF_DIRTY : state == VMF_PRESENT && word < VMF__P_PIN;
 }
 
-/* Drops the pages of [at, end) that `which` accepts, in batches: state first, then what shows them, then the frames. */
-static uint64_t pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool all)
+/* => object lock */
+static void leaving_collect(struct vmf_object *o, struct leaving *l, vmf_pgoff *at, vmf_pgoff end, bool all)
+{
+	for (l->n = 0; *at < end && l->n < 64; *at = vmf__page_next(o, *at + 1, end)) {
+		struct vmf__page *page = vmf__page_at(o, *at);
+
+		if (!page_leaves(page, all) || (l->n && *at - l->at[0] >= VMF_RUN_MAX))
+			continue;
+		l->at[l->n] = *at;
+		l->frame[l->n++] = page->of;
+		vmf__set_state(page, VMF_FILLING);
+		vmf__store(&page->of, NULL);
+	}
+}
+
+/* Nothing shows them any more: their memory can go. */
+static void leaving_release(struct vmf_object *o, struct leaving *l)
 {
 	struct vmf_port *port = o->port;
-	uint64_t dropped = 0;
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		if (!o->segmented)
+			vmf_frame_put(port, l->frame[i]);
+		else if (port->host->segment_punch)
+			port->host->segment_punch(port->self, l->frame[i]->pfn, 1);
+	}
+	vmf_lock_take(port, &o->lock);
+	for (uint32_t i = 0; i < l->n; i++)
+		vmf__set_state(vmf__page_at(o, l->at[i]), VMF_ABSENT);
+	vmf_lock_drop(port, &o->lock);
+	vmf_wake(port, &o->changed);
+}
+
+static uint64_t pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool all)
+{
 	vmf_pgoff at = vmf__page_next(o, first, end);
+	uint64_t dropped = 0;
+	struct leaving l;
 
 	while (at < end) {
-		struct vmf_frame *frames[64];
-		vmf_pgoff lo = at, hi = at;
-		uint32_t n = 0, frees = 0;
-
-		vmf_lock_take(port, &o->lock);
-		for (; at < end && n < 64 && at - lo < VMF_RUN_MAX; at = vmf__page_next(o, at + 1, end)) {
-			struct vmf__page *page = vmf__page_at(o, at);
-			enum vmf_state s = vmf__state(page);
-			struct vmf_frame *frame;
-
-			if (!(s == VMF_PRESENT || (all && s == VMF_DIRTY)) || (!all && vmf__peek(&page->word) >= VMF__P_PIN))
-				continue;
-			frame = page_drop(o, at, page);
-			if (frame)
-				frames[frees++] = frame;
-			hi = at + 1;
-			n++;
-		}
-		vmf_lock_drop(port, &o->lock);
-		if (n)
-			(void)vmf__object_hide(o, lo, hi - lo);
-		for (uint32_t i = 0; i < frees; i++)
-			vmf_frame_put(port, frames[i]);
-		dropped += n;
+		vmf_lock_take(o->port, &o->lock);
+		leaving_collect(o, &l, &at, end, all);
+		vmf_lock_drop(o->port, &o->lock);
+		if (!l.n)
+			continue;
+		(void)vmf__object_hide(o, l.at[0], l.at[l.n - 1] - l.at[0] + 1);
+		leaving_release(o, &l);
+		dropped += l.n;
 	}
 	return dropped;
 }
@@ -206,9 +231,33 @@ static void tail_zero(struct vmf_object *o, uint64_t bytes)
 		memset((uint8_t *)vmf_frame_bytes(o->port, page->of) + in, 0, vmf__psize(o->port) - in);
 }
 
+/* A page that was read when its end lay past the end of the backing knows nothing of what is there now. */
+static void tail_forget(struct vmf_object *o, uint64_t bytes)
+{
+	vmf_pgoff at = bytes >> o->port->shift;
+
+	if (bytes & (vmf__psize(o->port) - 1))
+		(void)pages_drop(o, at, at + 1, false);
+}
+
+/* => object lock */
+static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
+{
+	uint64_t from = vmf__min(bytes, o->bytes);
+
+	if (bytes != o->bytes)
+		vmf__fill_stale(o, from >> o->port->shift, UINT64_MAX >> 1);
+	if (bytes < o->bytes) {
+		vmf__add(&o->epoch, 1);
+		tail_zero(o, bytes);
+	}
+	vmf__store(&o->pages, (uintptr_t)pages);
+	o->bytes = bytes;
+}
+
 int vmf_object_resize(struct vmf_object *o)
 {
-	uint64_t bytes, pages, old;
+	uint64_t bytes, pages, old, old_bytes;
 	int err;
 
 	if (!o || !o->backed)
@@ -220,19 +269,14 @@ int vmf_object_resize(struct vmf_object *o)
 	pages = vmf__min(pages, o->room);
 	vmf_lock_take(o->port, &o->lock);
 	old = o->pages;
-	vmf__store(&o->pages, (uintptr_t)pages);
-	if (bytes < o->bytes) {
-		vmf__add(&o->epoch, 1);
-		vmf__fill_stale(o, bytes >> o->port->shift, UINT64_MAX >> 1);
-		tail_zero(o, bytes);
-	}
-	o->bytes = bytes;
+	old_bytes = o->bytes;
+	length_set(o, bytes, pages);
 	vmf_lock_drop(o->port, &o->lock);
+	if (bytes > old_bytes)
+		tail_forget(o, old_bytes);
 	if (pages >= old)
 		return 0;
 	err = vmf__object_hide(o, pages, old - pages);
 	(void)pages_drop(o, pages, old, true);
-	if (o->segmented && o->port->host->segment_punch)
-		o->port->host->segment_punch(o->port->self, (vmf_pfn){ o->segment.n + pages }, old - pages);
 	return err;
 }

@@ -29,9 +29,10 @@ static const char *fault_of(const struct vmf_linux_region *r, uint64_t image)
 		return "has a size that is not page-aligned";
 	if (r->offset % r->page_size)
 		return "has an offset that is not page-aligned";
-	if (__builtin_add_overflow(r->va, r->bytes, &end) || end > UINTPTR_MAX)
+	/* No program has addresses in the upper half, and no file is longer: as signed numbers both would wrap there. */
+	if (__builtin_add_overflow(r->va, r->bytes, &end) || end > INT64_MAX || end > UINTPTR_MAX)
 		return "wraps around the address space";
-	if (__builtin_add_overflow(r->offset, r->bytes, &end))
+	if (__builtin_add_overflow(r->offset, r->bytes, &end) || end > INT64_MAX)
 		return "wraps around the image";
 	if (end > image && end - image >= BASE)
 		return "exceeds the image";

@@ -11,7 +11,8 @@ failed=0
 dynamic=$(readelf -dW "$lib")
 grep -q 'SONAME.*\[libvmfault\.so\.0\]' <<<"$dynamic" || { echo "soname is not libvmfault.so.0"; failed=1; }
 # A sanitizer brings libraries of its own.
-needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<<"$dynamic" | grep -vE '^(libc\.so|ld-linux|lib[a-z]*san\.so)' || true)
+needed=$(sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' <<<"$dynamic" |
+	grep -vE '^(libc\.so|ld-linux|lib[a-z]*san\.so)' || true)
 [ -z "$needed" ] || { echo "needs more than libc:" $needed; failed=1; }
 
 exported=$(nm -D --defined-only --with-symbol-versions "$lib" | awk '$2 != "A" { print $3 }' | sort)

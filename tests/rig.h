@@ -22,6 +22,7 @@ static const char *const rig_store_name[] = { "by address", "by offset", "by cop
 
 static inline void rig_open_as(struct rig *r, const struct vmf_sim_config *config)
 {
+	vmtest_with = rig_store_name[config->store];
 	CHECK_ERR(vmf_sim_open(&r->sim, config), 0);
 	CHECK_ERR(vmf_sim_space(r->sim, &r->space), 0);
 	r->port = vmf_sim_port(r->sim);

@@ -41,7 +41,9 @@ static void alone(void)
 		{ { M, M, 0, 1u << 30 }, M, "unknown page size" },
 		{ { UINT64_MAX - 4095, 8192, 0, 4096 }, M, "wraps around the address space" },
 		{ { M, UINT64_MAX - 4095, 0, 4096 }, M, "wraps around the address space" },
+		{ { INT64_MAX - 4095, 4096, 0, 4096 }, M, "wraps around the address space" },
 		{ { M, M, UINT64_MAX - 4095, 4096 }, M, "wraps around the image" },
+		{ { M, 4096, INT64_MAX - 4095, 4096 }, M, "wraps around the image" },
 	};
 
 	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++)

@@ -18,6 +18,7 @@ struct vmtest { const char *name; void (*run)(void); };
 #define VMTEST(f) { #f, f }
 
 static const char *volatile vmtest_case = "start";
+static const char *volatile vmtest_with = ""; /* what it runs with, if with several things */
 
 static inline void vmtest_end(int status)
 {
@@ -27,7 +28,7 @@ static inline void vmtest_end(int status)
 
 #define vmtest_fail(...) \
 	do { \
-		fprintf(stderr, "%s:%d: case %s: ", __FILE__, __LINE__, vmtest_case); \
+		fprintf(stderr, "%s:%d: case %s %s: ", __FILE__, __LINE__, vmtest_case, vmtest_with); \
 		fprintf(stderr, __VA_ARGS__); \
 		fputc('\n', stderr); \
 		vmtest_end(1); \
@@ -80,10 +81,12 @@ static inline void vmtest_skip(const char *why)
 static inline void vmtest_alarm(int sig)
 {
 	static const char text[] = ": the time is over\n";
-	const char *name = vmtest_case;
+	const char *name = vmtest_case, *with = vmtest_with;
 
 	(void)sig;
 	(void)!write(2, name, strlen(name));
+	(void)!write(2, " ", 1);
+	(void)!write(2, with, strlen(with));
 	(void)!write(2, text, sizeof(text) - 1);
 	_exit(1);
 }
@@ -107,6 +110,7 @@ static inline int vmtest_main(const struct vmtest *tests, size_t n, unsigned sec
 		if (!vmtest_wanted(tests[i].name, argc, argv))
 			continue;
 		vmtest_case = tests[i].name;
+		vmtest_with = "";
 		alarm(seconds);
 		tests[i].run();
 		alarm(0);

@@ -113,6 +113,62 @@ struct vmf_lock { uint32_t word; };
 void vmf_lock_take(struct vmf_port *, struct vmf_lock *);
 void vmf_lock_drop(struct vmf_port *, struct vmf_lock *);
 
+/* -------------------------------------------------------------------------------------- a worked host
+ *
+ * The least that a host can be: one CPU without interrupts, 256 pages of RAM, a bump arena for tables.  It is compiled and
+ * run as tests/worked_port.c, together with the pmap at the end of pmap.h.
+ */
+#ifdef VMF_WORKED_PORT
+struct tiny_host {
+	uint8_t ram[256][4096], arena[1 << 18];
+	size_t used;
+};
+
+static void *tiny_alloc(void *self, size_t bytes)
+{
+	struct tiny_host *h = (struct tiny_host *)self;
+	size_t at = h->used;
+
+	bytes = (bytes + 15) & ~(size_t)15;
+	if (bytes > sizeof(h->arena) - at)
+		return NULL;
+	h->used += bytes;
+	return h->arena + at; /* zeroed: nothing is used twice */
+}
+
+static void tiny_free(void *self, void *p, size_t bytes)
+{
+	(void)self, (void)p, (void)bytes; /* a real one keeps lists by size */
+}
+
+static void *tiny_bytes(void *self, vmf_pfn pfn) { return ((struct tiny_host *)self)->ram[pfn.n]; }
+
+static uint32_t tiny_slot(void *self) { return (void)self, 0; }
+
+/* With one CPU and no interrupts nobody else can change the word: every wait is over at once. */
+static int tiny_wait(void *self, const uint32_t *word, uint32_t seen, uint64_t ns, bool interruptible)
+{
+	return (void)self, (void)word, (void)seen, (void)ns, (void)interruptible, 0;
+}
+
+static void tiny_wake(void *self, const uint32_t *word) { (void)self, (void)word; }
+
+static const struct vmf_host_ops tiny_host_ops = {
+	.size = sizeof(struct vmf_host_ops), .alloc = tiny_alloc, .free = tiny_free, .bytes = tiny_bytes,
+	.slot = tiny_slot, .wait = tiny_wait, .wake = tiny_wake,
+};
+
+static int tiny_port(struct tiny_host *h, struct vmf_port **port)
+{
+	struct vmf_port_config c = { .size = sizeof(c), .abi = VMF_ABI, .host = &tiny_host_ops, .self = h, .slots = 1,
+				     .page_shift = 12 };
+	struct vmf_range ram = { .size = sizeof(ram), .kind = VMF_PHYS_RAM, .first = { 0 }, .pages = 256 };
+	int err = vmf_port_create(port, &c);
+
+	return err ? err : vmf_phys_add(*port, &ram);
+}
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -89,6 +89,91 @@ struct vmf_pmap {
 	vmf_va lo, hi; /* where the core may choose addresses; lo == hi: attach() chooses */
 };
 
+/* -------------------------------------------------------------------------------------- a worked pmap
+ *
+ * The least that a pmap can be: a page table of 64 entries for one range of addresses, by address, walked by nobody but
+ * tiny_access(), which is the trap handler of this machine.
+ */
+#ifdef VMF_WORKED_PORT
+#define TINY_VA 0x100000u
+struct tiny_pmap {
+	struct vmf_pmap pmap; /* first, so that the core's pointer is ours */
+	struct vmf_entry entry[64];
+};
+
+static struct vmf_entry *tiny_at(struct vmf_pmap *p, vmf_va va)
+{
+	return &((struct tiny_pmap *)p)->entry[(va - TINY_VA) >> 12 & 63];
+}
+
+static int tiny_attach(struct vmf_pmap *p, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *w)
+{
+	(void)p, (void)map, (void)segment, (void)wants_raw;
+	w->store = VMF_BY_ADDRESS;
+	w->protect = w->raw = true;
+	w->orders = 1;
+	return 0;
+}
+
+static long tiny_enter(struct vmf_pmap *p, const struct vmf_run *run)
+{
+	long fresh = 0;
+
+	for (uint32_t i = 0; i < run->n; i++) {
+		struct vmf_entry *e = tiny_at(p, run->va + ((vmf_va)i << 12));
+
+		if (e->present && e->pfn.n != run->pfn.n + i)
+			return -VMF_EEXIST;
+		fresh += !e->present;
+		*e = (struct vmf_entry){ { run->pfn.n + i }, run->attr, 0, (uint8_t)(run->prot | (e->present ? e->prot : 0)),
+					 true, (run->flags & VMF_RUN_RAW) != 0 };
+	}
+	return fresh;
+}
+
+static int tiny_remove(struct vmf_pmap *p, vmf_va va, uint64_t pages, struct vmf_gather *g)
+{
+	for (; pages--; va += 4096) {
+		struct vmf_entry *e = tiny_at(p, va);
+
+		if (e->present && !e->raw)
+			vmf_gather_frame(g, e->pfn);
+		e->present = false;
+	}
+	return 0;
+}
+
+static int tiny_protect(struct vmf_pmap *p, vmf_va va, uint64_t pages, unsigned prot)
+{
+	for (; pages--; va += 4096)
+		tiny_at(p, va)->prot &= (uint8_t)prot;
+	return 0;
+}
+
+static const struct vmf_pmap_ops tiny_pmap_ops = {
+	.size = sizeof(struct vmf_pmap_ops), .attach = tiny_attach, .detach = tiny_remove, .enter = tiny_enter,
+	.remove = tiny_remove, .protect = tiny_protect,
+};
+
+/* The trap: where the byte at va is, or NULL and *r says why the access failed. */
+static uint8_t *tiny_access(struct vmf_space *space, struct tiny_host *h, vmf_va va, unsigned access, struct vmf_result *r)
+{
+	struct vmf_trap trap = { .va = va, .access = (uint8_t)access };
+	struct vmf_entry *e = tiny_at(vmf_space_pmap(space), va);
+
+	while (!e->present || !(e->prot & access)) {
+		struct vmf_ticket ticket = { 0 };
+
+		trap.flags = e->present ? VMF_TRAP_WP : 0;
+		while ((*r = vmf_handle(space, &trap, &ticket)).code == VMF_RETRY)
+			(void)vmf_ticket_wait(space, &ticket, false);
+		if (r->code != VMF_OK)
+			return NULL;
+	}
+	return h->ram[e->pfn.n] + va % 4096;
+}
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -232,7 +232,7 @@ struct vmf_req {
  * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered. */
 struct vmf_ans {
 	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK, and only then, one reference each passes to the core */
-	uint32_t max, n;
+	uint32_t max, n;           /* n: at most max, which for nopfn is VMF_RUN_MAX */
 	vmf_pgoff first;
 	vmf_pfn pfn;               /* nopfn: n pages from here */
 	struct vmf_attr attr;

@@ -30,28 +30,39 @@ struct vmf__window {
 	vmf_pfn segment; /* by offset: the pfn at va; n 0: the object has no segment */
 	uint8_t kind, prot;
 	bool wp;         /* entries can be write-protected */
-	bool gone;       /* the mapping has gone, and the core does not know yet: only holds the addresses */
+	bool zero;
 };
 static inline uint64_t vmf__window_page(const struct vmf__window *w, uintptr_t va)
 {
 	return w->first + ((va - w->va) >> VMF__SHIFT);
 }
 
+/* Only the part that lies in the range. */
+static inline void vmf__window_clip(struct vmf__window *w, uintptr_t va, uintptr_t end)
+{
+	if (w->va < va) {
+		w->first = vmf__window_page(w, va);
+		w->segment.n += w->segment.n ? (va - w->va) >> VMF__SHIFT : 0;
+		w->va = va;
+	}
+	if (w->end > end)
+		w->end = end;
+}
+
 /* --------------------------------------------------------------------------------- the table: registry.c */
 
-/* The window at va, copied; false: none (or gone).  => any lock, async-signal-safe */
+/* The window at va, copied; false: none.  => any lock, async-signal-safe */
 bool vmf__window_find(uintptr_t va, struct vmf__window *);
-/* The first window (gone or not) that ends after va; false: none. */
+/* The first window that ends after va; false: none. */
 bool vmf__window_next(uintptr_t va, struct vmf__window *);
-/* Takes one piece of the window's extent over.  -VMF_EEXIST: overlaps one that is there; -VMF_ENOMEM: too many. */
+/* One more piece of the window's extent.  -VMF_EEXIST: overlaps one that is there; -VMF_ENOMEM: too many. */
 int vmf__window_add(const struct vmf__window *);
-/* What of this local lies in the range (windows that reach out of it are cut): the mapping has gone, but the addresses are
- * held until the core knows / is out of the table / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
-int vmf__window_gone(struct vmf__local *, uintptr_t va, uintptr_t end);
+/* What of this local lies in the range (windows that reach out of it are cut) leaves the table, and its extents with their last
+ * piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
 
-struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, uint64_t pages); /* one piece; NULL */
+struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, uint64_t pages); /* NULL: no memory */
 void vmf__extent_free(struct vmf__extent *); /* for who never added it; else dropping the last piece does that */
 
 struct vmf__local *vmf__local_take(void); /* zeroed; NULL: too many */
@@ -99,6 +110,7 @@ struct vmf__local {
 	bool user_only, wp;
 	int fd[2];                 /* by enum vmf__wkind; -1: gone */
 	struct vmf__gate gate;
+	struct vmf__mutex reading; /* by one thread at a time, until the core knows what it read */
 	_Atomic uint32_t changing; /* layout events read that the core does not know of yet: nothing enters */
 	struct vmf__why why;
 	struct vmf__server *server[VMF__SERVERS];
@@ -113,8 +125,11 @@ int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *)
 /* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is filling pages,
  * and in the core for handlers of areas that have gone.  => nothing locked */
 unsigned vmf__events_drain(struct vmf__local *, struct uffd_msg *fault, unsigned n);
-/* May the layout have changed in a way that is not in the table yet, or was not when va was looked up before? */
+/* Is an event unread, or read and not known to the core yet? */
 bool vmf__events_pending(const struct vmf__local *);
+/* When it returns 0, the table and the core know of all that had happened when it was called.  -VMF_EAGAIN: not in 10 ms;
+ * perhaps because the reader waits for a lock of the caller's. */
+int vmf__events_settle(struct vmf__local *);
 
 /* handler.c */
 int vmf__servers_start(struct vmf__local *);

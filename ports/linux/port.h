@@ -46,6 +46,8 @@ struct vmf__self {
 	uint32_t handling;       /* depth of our handler of SIGBUS on this thread; its signals are blocked */
 	const sigset_t *outside; /* handling: what was blocked before */
 	sigset_t saved;          /* blocked: the mask to go back to */
+	uintptr_t last_page;     /* of the faults that were spurious one after another */
+	uint32_t last_count;
 };
 struct vmf__self *vmf__self(void);
 uint32_t vmf__slot(void *);      /* host.slot; VMF_NO_SLOT */

@@ -128,7 +128,7 @@ bool vmf__window_next(uintptr_t va, struct vmf__window *w)
 
 bool vmf__window_find(uintptr_t va, struct vmf__window *w)
 {
-	return vmf__window_next(va, w) && w->va <= va && !w->gone;
+	return vmf__window_next(va, w) && w->va <= va;
 }
 
 /* => lock.  Between the two readers wait or look again. */
@@ -175,6 +175,7 @@ int vmf__window_add(const struct vmf__window *w)
 		write_begin();
 		shift_up(i);
 		set(i, w);
+		w->extent->pieces++;
 		write_end();
 	}
 	unlock();
@@ -246,13 +247,6 @@ static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_
 	return 0;
 }
 
-static bool mark_gone(struct vmf__window *w, unsigned arg)
-{
-	(void)arg;
-	w->gone = true;
-	return true;
-}
-
 static bool take_out(struct vmf__window *w, unsigned arg)
 {
 	(void)w;
@@ -266,7 +260,6 @@ static bool set_prot(struct vmf__window *w, unsigned prot)
 	return true;
 }
 
-int vmf__window_gone(struct vmf__local *local, uintptr_t va, uintptr_t end) { return change(local, va, end, mark_gone, 0); }
 int vmf__window_drop(struct vmf__local *local, uintptr_t va, uintptr_t end) { return change(local, va, end, take_out, 0); }
 
 int vmf__window_prot(struct vmf__local *local, uintptr_t va, uintptr_t end, unsigned prot)
@@ -285,7 +278,6 @@ struct vmf__extent *vmf__extent_new(struct vmf__linux *port, unsigned kind, uint
 	if (!x)
 		return NULL;
 	x->port = port;
-	x->pieces = 1;
 	x->pages = pages;
 	if (kind == VMF__W_COPY)
 		x->removed = reserve(removed_bytes(pages));

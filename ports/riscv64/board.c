@@ -142,13 +142,15 @@ struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap)
 		.reserve = 8, .take = table_take, .give = table_give, .bytes = table_bytes, .flush = flush,
 		.icache = icache,
 	};
+	uintptr_t satp;
 
 	table_heap = heap;
 	root[0] = identity(0, VMF_R | VMF_W, VMF_DEVICE);
 	root[RAM / GIB] = identity(RAM, VMF_R | VMF_W | VMF_X, VMF_WB);
 	if (vmf_ptwalk_init(&walk, &config))
 		return NULL;
-	__asm__ volatile("sfence.vma; csrw satp, %0; sfence.vma" ::"r"((uintptr_t)8 << 60 | (uintptr_t)root >> 12) : "memory");
+	satp = (uintptr_t)8 << 60 | (uintptr_t)root >> 12;
+	__asm__ volatile("sfence.vma; csrw satp, %0; sfence.vma" ::"r"(satp) : "memory");
 	return &walk.pmap;
 }
 

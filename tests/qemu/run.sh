@@ -128,8 +128,8 @@ start_qemu() {
 	rm -f "$work/mon.sock"
 	(cd "$work" && exec env "${env[@]}" qemu-system-x86_64 -machine q35,memory-backend=m \
 		-object "memory-backend-file,id=m,size=${megabytes}M,mem-path=$shm/memory,share=on" \
-		-accel tcg -cpu max -m $megabytes -display none -no-reboot -nodefaults -kernel "$kernel" -initrd initrd \
-		-append 'console=ttyS0 quiet panic=-1' -serial "file:$serial" -monitor unix:mon.sock,server,nowait \
+		-accel tcg -cpu max -m $megabytes -display none -no-reboot -nodefaults \
+		-kernel "$kernel" -initrd initrd -append 'console=ttyS0 quiet panic=-1' -serial "file:$serial" -monitor unix:mon.sock,server,nowait \
 		"$@") >"$work/qemu.log" 2>&1 </dev/null &
 	qemu=$!
 }
@@ -176,11 +176,6 @@ stop_server() {
 	server=
 }
 
-# The number behind a name in the server's line for its client, plain or JSON.
-counter() {
-	sed -n "/client/s/.*\"\\?\\<$1\"\\?:\\? *\\([0-9][0-9]*\\).*/\\1/p" "$work/serve.log" | tail -n 1
-}
-
 # The tick after the first is all computed here: the first one began before the snapshot.
 check_md5() {
 	local sums
@@ -203,8 +198,10 @@ counter() {
 	sed -n "/client/s/.*\"\\?\\<$1\"\\?:\\? *\\([0-9][0-9]*\\).*/\\1/p" "$work/serve.log" | tail -n 1
 }
 
+# check_client_line PID: sets faults, pages, bytes.
 check_client_line() {
 	until_true 10 grep -q client "$work/serve.log" || fail "vmfault serve does not say that the client has ended"
+	[ "$(counter client)" = "$1" ] || fail "the line is not for QEMU, which was $1: $(cat "$work/serve.log")"
 	faults=$(counter faults)
 	pages=$(counter pages)
 	bytes=$(counter bytes)
@@ -215,7 +212,7 @@ check_client_line() {
 
 # restore MODE [OPTION...]: leaves $faults, and the mode's line in the table.
 restore() {
-	local mode=$1 begin first
+	local mode=$1 begin first pid
 	shift
 	start_server "$@"
 	begin=$(date +%s%N)
@@ -225,11 +222,13 @@ restore() {
 	wait_ticks "$work/restored.log" 2 $restore_limit
 	check_md5 "$work/restored.log"
 	[ -z "$(counter pages)" ] || fail "vmfault serve says that the client has ended, and it has not"
+	pid=$qemu
 	stop_qemu
-	check_client_line
+	check_client_line "$pid"
 	stop_server
 	rm "$shm/memory" "$work/restored.log"
-	table+=$(printf '%-20s %8s %8s %10s %8d' "$mode" "$faults" "$pages" "$bytes" $(((first - begin) / 1000000)))$'\n'
+	table+=$(printf '%-20s %8s %8s %10s %8d' \
+		"$mode" "$faults" "$pages" "$bytes" $(((first - begin) / 1000000)))$'\n'
 }
 
 trap cleanup EXIT

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Events: what the application does to windows behind our back, and how they are read.
+ *
+ * read() is an acknowledgement: the application goes on before we have looked at what was read, and a page filled then, from
+ * what was right before, would stay.  So filling is excluded first (the gate), then events are read, without blocking, and
+ * removes and the table of windows are put right; then filling goes on.  Changes of the layout also have to reach the core,
+ * which may wait for handlers, so that happens after the gate has been opened; `changing` keeps everyone from entering meanwhile.
+ */
+#include "local.h"
+
+#include <unistd.h>
+
+#define BATCH 64u
+
+struct layout { uintptr_t from, to, bytes; }; /* to 0: unmapped */
+struct batch {
+	struct uffd_msg msg[BATCH];
+	struct layout layout[BATCH];
+	unsigned layouts;
+};
+
+static void each_removed(const struct vmf__window *w, uintptr_t start, uintptr_t end)
+{
+	start = start > w->va ? start : w->va;
+	end = end < w->end ? end : w->end;
+	for (uintptr_t va = start; va < end; va += VMF__PAGE) {
+		uint64_t page = vmf__window_page(w, va);
+
+		atomic_fetch_or_explicit(&w->extent->removed[page / 64], UINT64_C(1) << (page % 64), memory_order_relaxed);
+	}
+}
+
+static void apply_remove(struct vmf__local *local, uintptr_t start, uintptr_t end)
+{
+	struct vmf__window w;
+
+	for (uintptr_t va = start; va < end && vmf__window_next(va, &w) && w.va < end; va = w.end)
+		if (w.local == local && w.kind == VMF__W_COPY)
+			each_removed(&w, start, end);
+}
+
+/* The windows of the old range are now at the new one; what had been there is gone. */
+static void apply_remap(struct vmf__local *local, uintptr_t from, uintptr_t to, uintptr_t bytes)
+{
+	struct vmf__window w;
+
+	(void)vmf__window_drop(local, to, to + bytes);
+	for (uintptr_t va = from; va < from + bytes && vmf__window_next(va, &w) && w.va < from + bytes;) {
+		uintptr_t next = w.end;
+
+		if (w.local == local) {
+			vmf__window_clip(&w, from, from + bytes);
+			w.va = w.va - from + to;
+			w.end = w.end - from + to;
+			(void)vmf__window_add(&w);
+		}
+		va = next;
+	}
+	(void)vmf__window_drop(local, from, from + bytes);
+}
+
+/* => gate closed */
+static void apply(struct vmf__local *local, struct batch *b, const struct uffd_msg *m)
+{
+	struct layout l = { 0 };
+
+	switch (m->event) {
+	case UFFD_EVENT_REMOVE:
+		apply_remove(local, (uintptr_t)m->arg.remove.start, (uintptr_t)m->arg.remove.end);
+		return;
+	case UFFD_EVENT_UNMAP:
+		l.from = (uintptr_t)m->arg.remove.start;
+		l.bytes = (uintptr_t)m->arg.remove.end - l.from;
+		(void)vmf__window_drop(local, l.from, l.from + l.bytes);
+		break;
+	case UFFD_EVENT_REMAP:
+		l = (struct layout){ (uintptr_t)m->arg.remap.from, (uintptr_t)m->arg.remap.to, (uintptr_t)m->arg.remap.len };
+		apply_remap(local, l.from, l.to, l.bytes);
+		break;
+	default:
+		return;
+	}
+	atomic_fetch_add(&local->changing, 1);
+	b->layout[b->layouts++] = l;
+}
+
+static unsigned read_some(int fd, struct uffd_msg *msg, unsigned n)
+{
+	ssize_t got = n && fd >= 0 ? read(fd, msg, n * sizeof(*msg)) : 0;
+
+	return got > 0 ? (unsigned)((size_t)got / sizeof(*msg)) : 0;
+}
+
+/* An area whose address has gone must go, or its place can never be used again; only memory can be lacking. */
+static void tell_core(struct vmf__local *local, const struct layout *l)
+{
+	int err = -VMF_ENOMEM;
+
+	for (unsigned tries = 0; err == -VMF_ENOMEM && tries < 100; tries++) {
+		if (tries)
+			(void)vmf__wait(local->port, NULL, 0, 1000000, false);
+		if (l->to)
+			err = vmf_space_moved(local->space, l->from, l->to, l->bytes >> VMF__SHIFT);
+		else
+			err = vmf_space_gone(local->space, l->from, l->bytes >> VMF__SHIFT);
+	}
+	atomic_fetch_sub(&local->changing, 1);
+}
+
+unsigned vmf__events_drain(struct vmf__local *local, struct uffd_msg *fault, unsigned n)
+{
+	unsigned got, faults = 0;
+	struct batch b;
+
+	b.layouts = 0;
+	vmf__block(NULL);
+	vmf__mutex_take(&local->reading);
+	vmf__gate_close(&local->gate);
+	got = read_some(local->fd[VMF__W_COPY], b.msg, n < BATCH ? n : BATCH);
+	got += read_some(local->fd[VMF__W_SHARED], b.msg + got, (n < BATCH ? n : BATCH) - got);
+	for (unsigned i = 0; i < got; i++) {
+		if (b.msg[i].event == UFFD_EVENT_PAGEFAULT)
+			fault[faults++] = b.msg[i];
+		else
+			apply(local, &b, &b.msg[i]);
+	}
+	vmf__gate_open(&local->gate);
+	for (unsigned i = 0; i < b.layouts; i++)
+		tell_core(local, &b.layout[i]);
+	vmf__mutex_drop(&local->reading);
+	vmf__unblock(NULL);
+	return faults;
+}
+
+bool vmf__events_pending(const struct vmf__local *local)
+{
+	return atomic_load(&local->changing) || vmf__uffd_changing(local->fd[0]) || vmf__uffd_changing(local->fd[1]);
+}
+
+int vmf__events_settle(struct vmf__local *local)
+{
+	for (unsigned tries = 0; tries < 200; tries++) {
+		bool pending = vmf__events_pending(local);
+
+		/* Whoever is between read() and the table now, has it right when we are through. */
+		vmf__block(NULL);
+		vmf__gate_share(&local->gate);
+		pending |= atomic_load(&local->changing) != 0;
+		vmf__gate_unshare(&local->gate);
+		vmf__unblock(NULL);
+		if (!pending)
+			return 0;
+		(void)vmf__wait(local->port, NULL, 0, 50000, false);
+	}
+	return -VMF_EAGAIN;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Faults resolved by the thread that has them: in the handler of SIGBUS, and by vmf_touch() before there is a fault; and the
+ * system calls that do so where the kernel says EFAULT.
+ */
+#include "local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <unistd.h>
+
+#define SPURIOUS_MAX 256 /* the same page, again and again, and always there: then it is not there */
+#define EFAULTS_MAX 1000
+
+/* -------------------------------------------------------------------------------------------- pagemap */
+
+#define PM_PRESENT (UINT64_C(1) << 63)
+#define PM_UFFD_WP (UINT64_C(1) << 57)
+
+bool vmf__resident(const struct vmf__linux *port, uintptr_t va, size_t n, bool for_write, bool *there)
+{
+	uint64_t map[64];
+
+	while (n) {
+		size_t k = n < 64 ? n : 64;
+		int e = errno;
+		ssize_t got = port->pagemap < 0 ? -1 : pread(port->pagemap, map, k * sizeof(*map),
+							     (off_t)((va >> VMF__SHIFT) * sizeof(*map)));
+
+		errno = e;
+		if (got != (ssize_t)(k * sizeof(*map)))
+			return false;
+		for (size_t i = 0; i < k; i++)
+			*there++ = map[i] & PM_PRESENT && !(for_write && map[i] & PM_UFFD_WP);
+		va += k << VMF__SHIFT;
+		n -= k;
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------- one fault */
+
+/* An entry that is there and still faults: an aperture that was cut short, or broken memory. */
+static bool hopeless(uintptr_t page, struct vmf_result r)
+{
+	struct vmf__self *me = vmf__self();
+
+	if (me->last_page != page || !(r.flags & VMF_SPURIOUS)) {
+		me->last_page = page;
+		me->last_count = 0;
+	}
+	return ++me->last_count > SPURIOUS_MAX;
+}
+
+static struct vmf_result handle(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_ticket *ticket)
+{
+	struct vmf_result r;
+
+	/* A signal handler that jumps out of here would leave our slot behind. */
+	vmf__block(NULL);
+	r = vmf_handle(local->space, trap, ticket);
+	vmf__unblock(NULL);
+	return r;
+}
+
+struct vmf_result vmf__resolve(struct vmf__local *local, const struct vmf_trap *trap, bool interruptible)
+{
+	struct vmf_ticket ticket = { 0 };
+	struct vmf_result r;
+
+	for (;;) {
+		r = handle(local, trap, &ticket);
+		/* It is ours by the table: the core has not been told yet, or the caller looked before it was. */
+		if (r.code == VMF_SIGSEGV && r.why != VMF_WHY_PROT && vmf__events_pending(local))
+			(void)vmf__wait(local->port, NULL, 0, 50000, false);
+		else if (r.code != VMF_RETRY)
+			break;
+		else if (vmf_ticket_wait(local->space, &ticket, interruptible))
+			goto signal;
+	}
+	if (r.code == VMF_OK && hopeless(trap->va & ~(uintptr_t)(VMF__PAGE - 1), r))
+		r = (struct vmf_result){ .code = VMF_SIGBUS, .why = VMF_WHY_HOLE };
+	if (r.code == VMF_OK)
+		vmf__why_forget(&local->why, trap->va);
+	else
+		vmf__why_put(&local->why, trap->va, r, false);
+	return r;
+signal:
+	vmf_ticket_drop(local->space, &ticket);
+	return r;
+}
+
+/* --------------------------------------------------------------------------------------------- vmf_touch */
+
+static struct vmf_result touch_page(const struct vmf__window *w, uintptr_t va, unsigned access)
+{
+	struct vmf_trap trap = { .va = va, .access = (uint8_t)access, .thread = (uint32_t)vmf__self()->tid };
+	struct vmf__local *local = w->local;
+	struct vmf_result r;
+	bool untold;
+
+	/* A failure that a system call ran into, as EFAULT, is told here. */
+	r = vmf__why_get(&local->why, va, &untold);
+	return untold ? r : vmf__resolve(local, &trap, false);
+}
+
+/* Raw windows know themselves what is entered; what is there for reading only may have to be asked for again. */
+static bool there(const struct vmf__window *w, uintptr_t va, size_t n, bool write, bool *yes)
+{
+	struct vmf_entry e;
+
+	if (w->kind != VMF__W_RAW)
+		return vmf__resident(w->local->port, va, n, write, yes);
+	for (size_t i = 0; i < n; i++) {
+		e = (struct vmf_entry){ 0 };
+		(void)vmf__raw_query(w, va + (i << VMF__SHIFT), &e);
+		yes[i] = e.present && (!write || e.prot & VMF_W);
+	}
+	return true;
+}
+
+static struct vmf_result touch_window(const struct vmf__window *w, uintptr_t va, uintptr_t end, unsigned access)
+{
+	struct vmf_result r = { 0 };
+	bool yes[64] = { 0 };
+
+	while (va < end && r.code == VMF_OK) {
+		size_t n = (end - va) >> VMF__SHIFT;
+
+		n = n < 64 ? n : 64;
+		if (!there(w, va, n, access == VMF_W, yes))
+			for (size_t i = 0; i < n; i++)
+				yes[i] = false;
+		for (size_t i = 0; i < n && r.code == VMF_OK; i++, va += VMF__PAGE)
+			if (!yes[i])
+				r = touch_page(w, va, access);
+	}
+	return r;
+}
+
+struct vmf_result vmf_touch(const void *p, size_t bytes, unsigned access)
+{
+	uintptr_t va = (uintptr_t)p & ~(uintptr_t)(VMF__PAGE - 1), end = (uintptr_t)p + bytes;
+	struct vmf_result r = { 0 };
+	struct vmf__window w;
+
+	if (!bytes || end < (uintptr_t)p)
+		return r;
+	end = (end + VMF__PAGE - 1) & ~(uintptr_t)(VMF__PAGE - 1);
+	while (va < end && r.code == VMF_OK && vmf__window_next(va, &w) && w.va < end) {
+		va = va > w.va ? va : w.va;
+		r = touch_window(&w, va, w.end < end ? w.end : end, access);
+		va = w.end;
+	}
+	r.flags &= (uint8_t)~VMF_SPURIOUS;
+	return r;
+}
+
+struct vmf_result vmf_fault_why(const void *p)
+{
+	struct vmf__window w;
+
+	if (!vmf__window_find((uintptr_t)p, &w))
+		return (struct vmf_result){ 0 };
+	return vmf__why_get(&w.local->why, (uintptr_t)p, NULL);
+}
+
+/* ----------------------------------------------------------------------------------------- system calls */
+
+struct call {
+	ssize_t (*go)(const struct call *);
+	int fd, n;
+	const struct iovec *iov;
+	off_t at;
+};
+
+static ssize_t go_readv(const struct call *c) { return readv(c->fd, c->iov, c->n); }
+static ssize_t go_writev(const struct call *c) { return writev(c->fd, c->iov, c->n); }
+static ssize_t go_pread(const struct call *c) { return pread(c->fd, c->iov->iov_base, c->iov->iov_len, c->at); }
+static ssize_t go_pwrite(const struct call *c) { return pwrite(c->fd, c->iov->iov_base, c->iov->iov_len, c->at); }
+static ssize_t go_read(const struct call *c) { return read(c->fd, c->iov->iov_base, c->iov->iov_len); }
+static ssize_t go_write(const struct call *c) { return write(c->fd, c->iov->iov_base, c->iov->iov_len); }
+
+/* Brings in what the call names: its errno if that cannot be, 0 if it can be made again. */
+static int bring(const struct iovec *iov, int n, unsigned access)
+{
+	for (int i = 0; i < n; i++) {
+		struct vmf_result r = vmf_touch(iov[i].iov_base, iov[i].iov_len, access);
+
+		if (r.code == VMF_SIGSEGV)
+			return EFAULT;
+		if (r.code != VMF_OK)
+			return r.code == VMF_OOM ? ENOMEM : EIO;
+	}
+	return 0;
+}
+
+static ssize_t call(const struct call *c, unsigned access)
+{
+	for (int tries = 0; tries < EFAULTS_MAX; tries++) {
+		ssize_t got = c->go(c);
+		int err;
+
+		if (got >= 0 || errno != EFAULT || c->n < 0 || c->n > IOV_MAX)
+			return got;
+		err = bring(c->iov, c->n, access);
+		if (err) {
+			errno = err;
+			return -1;
+		}
+	}
+	errno = EFAULT;
+	return -1;
+}
+
+ssize_t vmf_read(int fd, void *p, size_t n)
+{
+	return call(&(struct call){ .go = go_read, .fd = fd, .iov = &(struct iovec){ p, n }, .n = 1 }, VMF_W);
+}
+
+ssize_t vmf_write(int fd, const void *p, size_t n)
+{
+	return call(&(struct call){ .go = go_write, .fd = fd, .iov = &(struct iovec){ (void *)p, n }, .n = 1 }, VMF_R);
+}
+
+ssize_t vmf_pread(int fd, void *p, size_t n, off_t at)
+{
+	return call(&(struct call){ .go = go_pread, .fd = fd, .iov = &(struct iovec){ p, n }, .n = 1, .at = at }, VMF_W);
+}
+
+ssize_t vmf_pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	return call(&(struct call){ .go = go_pwrite, .fd = fd, .iov = &(struct iovec){ (void *)p, n }, .n = 1, .at = at }, VMF_R);
+}
+
+ssize_t vmf_readv(int fd, const struct iovec *iov, int n)
+{
+	return call(&(struct call){ .go = go_readv, .fd = fd, .iov = iov, .n = n }, VMF_W);
+}
+
+ssize_t vmf_writev(int fd, const struct iovec *iov, int n)
+{
+	return call(&(struct call){ .go = go_writev, .fd = fd, .iov = iov, .n = n }, VMF_R);
+}

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# metal.sh BOARD DIR: builds the bare-metal test of BOARD (riscv64, mipsel) in DIR, boots it under QEMU, and compares
+# what it says with tests/metal/BOARD.txt.  Exit status: 0 passed, 1 failed, 2 usage, 77 no compiler or no QEMU here.
+set -euo pipefail
+
+usage() {
+	echo "usage: scripts/metal.sh riscv64|mipsel DIR" >&2
+	exit 2
+}
+[ $# -eq 2 ] || usage
+board=$1
+mkdir -p "$2"
+out=$(cd "$2" && pwd)
+cd "$(dirname "$0")/.."
+
+case $board in
+riscv64)
+	tool=riscv64-linux-gnu-
+	flags=(-march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany)
+	qemu=(qemu-system-riscv64 -M virt)
+	;;
+mipsel)
+	tool=mipsel-linux-gnu-
+	flags=(-march=mips32r2 -mabi=32 -msoft-float -mno-abicalls -G0 -EL)
+	qemu=(qemu-system-mipsel -M malta -cpu 24Kf -semihosting)
+	;;
+*) usage ;;
+esac
+for need in "${tool}gcc" "${qemu[0]}"; do
+	command -v "$need" >/dev/null || { echo "skipped: no $need here (scripts/deps metal installs it)"; exit 77; }
+done
+
+flags+=(-std=c11 -O2 -g -ffreestanding -fno-stack-protector -fno-pic -fno-pie -Iinclude
+	-Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes)
+objects=()
+for source in core/*.c pmap/*.c drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S; do
+	object=$out/$board-${source//\//-}.o
+	extra=()
+	case $source in
+	ports/metal/string.c) extra=(-fno-tree-loop-distribute-patterns) ;;
+	ports/*) extra=(-Wno-pedantic) ;; # inline assembler
+	esac
+	objects+=("$object")
+	# What is up to date stays; headers are few, so all objects depend on all of them.
+	if [ -n "$(find "$source" include core pmap drivers ports/metal "ports/$board" -maxdepth 2 \
+		\( -path "$source" -o -name '*.h' \) -newer "$object" 2>/dev/null | head -n 1)" ] || [ ! -e "$object" ]; then
+		"${tool}gcc" "${flags[@]}" "${extra[@]}" -c "$source" -o "$object"
+	fi
+done
+elf=$out/$board.elf
+"${tool}gcc" "${flags[@]}" -nostdlib -static -no-pie -Wl,-T,"ports/$board/link.ld" -Wl,--build-id=none \
+	-Wl,--no-warn-rwx-segments -o "$elf" "${objects[@]}"
+
+log=$out/$board.log
+status=0
+# One instruction a nanosecond: the same run every time.
+timeout 30 "${qemu[@]}" -m 64 -smp 1 -nographic -no-reboot -net none -icount shift=0,sleep=off -kernel "$elf" \
+	</dev/null >"$log" 2>&1 || status=$?
+tr -d '\r' <"$log" | grep -E '^(ok |not ok |1\.\.|# |died: )' >"$out/$board.txt" || true
+cat "$out/$board.txt"
+if [ "$status" -ne 0 ]; then
+	echo "$board: QEMU ended with status $status (124: it hung); all it said is in $log"
+	exit 1
+fi
+diff -u "tests/metal/$board.txt" "$out/$board.txt" || { echo "$board: not what was expected"; exit 1; }

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Bad clients, all at once and beside a good one: each is refused with one line that says why, its socket is closed, it
+ * reads no zeroes, and the good one does not notice.
+ */
+#include "serve_rig.h"
+#include <sys/socket.h>
+
+enum { IMAGE_PAGES = 2048, BYTES = 1 << 20 };
+
+enum fds { NONE, ONE, TWO, MANY, A_FILE, A_PIPE, A_SOCKET };
+struct bad {
+	const char *text; /* '@': the address of the memory; '!': a byte less than 100 KB of blanks */
+	enum fds fds;
+	const char *why;
+};
+#define R(rest) "[{\"base_host_virt_addr\":" rest "}]"
+#define MEMORY "\"size\":1048576"
+static const struct bad bads[] = {
+	{ R("@," MEMORY ",\"offset\":0"), NONE, "no descriptor came with the message" },
+	{ R("@," MEMORY ",\"offset\":0"), TWO, "2 descriptors came with the message" },
+	{ R("@," MEMORY ",\"offset\":0"), MANY, "too many descriptors" },
+	{ R("@," MEMORY ",\"offset\":0"), A_FILE, "not a userfaultfd" },
+	{ R("@," MEMORY ",\"offset\":0"), A_PIPE, "not a userfaultfd" },
+	{ R("@," MEMORY ",\"offset\":0"), A_SOCKET, "not a userfaultfd" },
+	{ "[{\"base_host_virt_addr\":@,", ONE, "the message is incomplete" },
+	{ "", NONE, "nothing came from it in time" },
+	{ "\n", ONE, "no message came with the descriptor" },
+	{ "[{\"base_host_virt_addr\":@]", ONE, "broken JSON" },
+	{ "[{'size':1}]", ONE, "broken JSON" },
+	{ "{}", ONE, "broken JSON" },
+	{ "[\n\r\x1b[31m]", ONE, "broken JSON" },
+	{ "[]", ONE, "no region" },
+	{ "[!]", ONE, "longer than 65536 bytes" },
+	{ R("\"@\"," MEMORY ",\"offset\":0"), ONE, "not an integer" },
+	{ R("@,\"offset\":0"), ONE, "no \"size\"" },
+	{ R("9223372036854771712,\"size\":8192,\"offset\":0"), ONE, "wraps around the address space" },
+	{ R("18446744073709547520,\"size\":8192,\"offset\":0"), ONE, "broken JSON" },
+	{ R("@,\"size\":0,\"offset\":0"), ONE, "empty" },
+	{ R("@,\"size\":1048577,\"offset\":0"), ONE, "a size that is not page-aligned" },
+	{ R("@," MEMORY ",\"offset\":1"), ONE, "an offset that is not page-aligned" },
+	{ R("4097," MEMORY ",\"offset\":0"), ONE, "an address that is not page-aligned" },
+	{ R("@," MEMORY ",\"offset\":0,\"page_size\":8192"), ONE, "unknown page size" },
+	{ R("@," MEMORY ",\"offset\":0,\"page_size\":0"), ONE, "unknown page size" },
+	{ R("@," MEMORY ",\"offset\":7344128"), ONE, "exceeds the image" },
+	{ R("@," MEMORY ",\"offset\":9223372036854771712"), ONE, "wraps around the image" },
+	{ R("@," MEMORY ",\"offset\":0},{\"base_host_virt_addr\":@," MEMORY ",\"offset\":0"), ONE, "regions 0 and 1 overlap" },
+	{ R("4096," MEMORY ",\"offset\":0"), ONE, "not registered" },
+};
+enum { BADS = sizeof bads / sizeof bads[0] };
+
+static struct serve s;
+
+static size_t write_text(char *out, const char *text, const struct guest *g)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		if (*text == '@') {
+			n += (size_t)sprintf(out + n, "%zu", (size_t)g->mem);
+		} else if (*text == '!') {
+			memset(out + n, ' ', 100 * 1024 - 1);
+			n += 100 * 1024 - 1;
+		} else {
+			out[n++] = *text;
+		}
+	return n;
+}
+
+static unsigned make_fds(enum fds kind, const struct guest *g, int *fd)
+{
+	int pair[2];
+
+	switch (kind) {
+	case NONE:
+		return 0;
+	case A_FILE:
+		fd[0] = open(s.image, O_RDONLY);
+		return 1;
+	case A_PIPE:
+		CHECK_EQ(pipe(pair), 0);
+		fd[0] = pair[0];
+		return 1;
+	case A_SOCKET:
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		fd[0] = pair[0];
+		return 1;
+	default:
+		for (unsigned i = 0; i < 40; i++)
+			fd[i] = g->uffd;
+		return kind == ONE ? 1 : kind == TWO ? 2 : 40;
+	}
+}
+
+static int bad_client(void *arg)
+{
+	static char text[110 * 1024];
+	const struct bad *b = arg;
+	struct guest g;
+	int fd[40];
+	size_t n;
+
+	CHECK(guest_memory(&g, BYTES, PAGE));
+	guest_dial(&g, s.sock);
+	n = write_text(text, b->text, &g);
+	if (n)
+		guest_send(g.sock, text, n, fd, make_fds(b->fds, &g, fd));
+	CHECK(guest_closed(g.sock, 9000));
+	return 0;
+}
+
+/* Verifies half of it, says so, waits until the bad ones have been there, and verifies the rest. */
+static int good_end[2];
+static int good_client(void *arg)
+{
+	struct guest g, half;
+	char c;
+
+	(void)arg;
+	guest_start(&g, s.sock, IMAGE_PAGES * PAGE);
+	half = g;
+	half.bytes /= 2;
+	CHECK_EQ(guest_verify(&half, 0, 2), 0);
+	CHECK_EQ(write(good_end[1], "1", 1), 1);
+	CHECK_EQ(read(good_end[1], &c, 1), 1);
+	return guest_verify(&g, 0, 2) ? 1 : 0;
+}
+
+static void all_bad(void)
+{
+	pid_t pid[BADS];
+	char want[256];
+
+	for (unsigned i = 0; i < BADS; i++)
+		pid[i] = client_fork(bad_client, (void *)(uintptr_t)&bads[i]);
+	for (unsigned i = 0; i < BADS; i++) {
+		int code = client_wait(pid[i]);
+
+		if (code)
+			vmtest_fail("the socket of the bad client that %s was not closed (%d)", bads[i].why, code);
+	}
+	for (unsigned i = 0; i < BADS; i++) {
+		const char *line;
+
+		snprintf(want, sizeof want, "vmfault serve: %s: client %d refused: ", s.sock, (int)pid[i]);
+		serve_says(s.err, want);
+		CHECK_EQ(serve_lines(s.err, want), 1);
+		line = strstr(serve_text(s.err), want);
+		if (!strstr(line, bads[i].why) || strstr(line, bads[i].why) > strchr(line, '\n'))
+			vmtest_fail("'%.*s' does not say '%s'", (int)strcspn(line, "\n"), line, bads[i].why);
+	}
+	CHECK_EQ(serve_lines(s.err, "\n"), BADS);
+}
+
+static void beside_a_good_one(void)
+{
+	pid_t good;
+	char c;
+
+	serve_open(&s);
+	image_make(s.image, 0, IMAGE_PAGES);
+	SERVE_START(&s, NULL);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
+	good = client_fork(good_client, NULL);
+	CHECK_EQ(read(good_end[0], &c, 1), 1);
+	all_bad();
+	CHECK_EQ(write(good_end[0], "2", 1), 1);
+	CHECK_EQ(client_wait(good), 0);
+	CHECK_EQ(serve_count(&s, good, "pages"), IMAGE_PAGES);
+	/* Who was refused before its first fault has no line on stdout. */
+	CHECK_EQ(serve_lines(s.out, "\n"), 1);
+	CHECK_EQ(serve_stop(&s), 0);
+	serve_close(&s);
+}
+
+/* Gives its only descriptor away, is refused, and reads its memory: not one byte of zero may come of it. */
+static int naive_client(void *arg)
+{
+	struct guest g;
+
+	(void)arg;
+	CHECK(guest_memory(&g, BYTES, PAGE));
+	guest_dial(&g, s.sock);
+	guest_send(g.sock, "{}", 2, &g.uffd, 1);
+	close(g.uffd);
+	CHECK(guest_closed(g.sock, 9000));
+	CHECK_EQ(write(good_end[1], "1", 1), 1);
+	return guest_peek(&g, 0) >= 0;
+}
+
+static void refused_reads_no_zeroes(void)
+{
+	pid_t pid;
+	char c;
+
+	serve_open(&s);
+	image_make(s.image, 0, 1);
+	SERVE_START(&s, NULL);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
+	pid = client_fork(naive_client, NULL);
+	CHECK_EQ(read(good_end[0], &c, 1), 1);
+	usleep(300000);
+	if (waitpid(pid, NULL, WNOHANG))
+		vmtest_fail("a refused client went on with memory that nobody served");
+	/* It is one of those that a server waits for. */
+	CHECK_EQ(kill(s.pid, SIGTERM), 0);
+	serve_says(s.err, "waiting for 1 client");
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(client_wait(pid), 128 + SIGKILL);
+	CHECK_EQ(serve_wait(&s), 0);
+	serve_close(&s);
+}
+
+/* A connection that says nothing and goes away is a look at whether somebody is there, not an error. */
+static void a_look(void)
+{
+	struct guest g = { .sock = -1 };
+
+	serve_open(&s);
+	image_make(s.image, 0, 1);
+	SERVE_START(&s, NULL);
+	guest_dial(&g, s.sock);
+	close(g.sock);
+	CHECK_EQ(serve_stop(&s), 0);
+	CHECK_EQ(strlen(serve_text(s.err)), 0);
+	CHECK_EQ(strlen(serve_text(s.out)), 0);
+	serve_close(&s);
+}
+
+static const struct vmtest tests[] = { VMTEST(beside_a_good_one), VMTEST(refused_reads_no_zeroes), VMTEST(a_look) };
+
+int main(int argc, char **argv)
+{
+	serve_need_uffd();
+	return vmtest_main(tests, sizeof tests / sizeof tests[0], 60, argc, argv);
+}
