@@ -56,6 +56,9 @@ check-asan: $(BUILD)-asan/build.ninja
 check-tsan: $(BUILD)-tsan/build.ninja
 	$(MESON_TEST) -C $(BUILD)-tsan --suite core
 
+demo: all
+	sh demo/run.sh $(BUILD)
+
 bench: all
 	ninja -C $(BUILD) bench
 

@@ -52,6 +52,7 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 		return NULL;
 	*a = *like;
 	a->off = like->off + ((va - like->va) >> port->shift);
+	a->raw.n += (va - like->va) >> port->shift;
 	a->va = va;
 	a->pages = pages;
 	a->refs = 1;

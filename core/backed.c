@@ -123,6 +123,25 @@ static struct vmf_result show_run(struct vmf_fault *f, vmf_pgoff *at, vmf_pgoff 
 	return vmf__enter_frames(f, first, frames, n, prot);
 }
 
+/* All of the block that is there.  => ENTERING; the result is the faulting page's, which is there */
+static struct vmf_result show_block(struct vmf_fault *f, struct block b)
+{
+	struct vmf_result r = { 0 };
+
+	for (vmf_pgoff at = b.lo; at < b.hi;) {
+		vmf_pgoff first = at;
+		struct vmf_result one = { 0 };
+
+		if (page_here(vmf__page_at(f->object, at)))
+			one = show_run(f, &at, b.hi);
+		else
+			at++;
+		if (f->off >= first && f->off < at)
+			r = one;
+	}
+	return r;
+}
+
 /* true: *r is the answer.  false: the page is not there. */
 static bool show(struct vmf_fault *f, struct vmf_result *r)
 {
@@ -146,18 +165,14 @@ static bool show(struct vmf_fault *f, struct vmf_result *r)
 		vmf__slot_relax(f->slot);
 		return false;
 	}
-	*r = vmf__result(VMF_OK, 0, 0);
-	for (vmf_pgoff at = b.lo; at < b.hi;) {
-		vmf_pgoff first = at;
-		struct vmf_result one = { 0 };
+	if (b.hi - b.lo == 1) { /* the common case, with the page in hand */
+		struct vmf_frame *frame = vmf__load(&page->of);
 
-		if (page_here(vmf__page_at(f->object, at)))
-			one = show_run(f, &at, b.hi);
-		else
-			at++;
-		if (f->off >= first && f->off < at)
-			*r = one;
+		*r = vmf__enter_frames(f, f->off, &frame, 1, page_prot(f, page));
+		vmf__slot_relax(f->slot);
+		return true;
 	}
+	*r = show_block(f, b);
 	vmf__slot_relax(f->slot);
 	return true;
 }

@@ -63,7 +63,7 @@ struct vmf__reserve {
 	uint32_t size, free, low; /* below `low`, supply() adds a slab */
 	void *list, *slabs;
 };
-void *vmf__reserve_take(struct vmf_port *, struct vmf__reserve *); /* zeroed; NULL: empty */
+void *vmf__reserve_take(struct vmf_port *, struct vmf__reserve *); /* not zeroed; NULL: empty */
 void vmf__reserve_give(struct vmf_port *, struct vmf__reserve *, void *);
 int vmf__reserve_supply(struct vmf_port *, struct vmf__reserve *); /* => sleeps */
 void vmf__reserve_destroy(struct vmf_port *, struct vmf__reserve *);
@@ -196,6 +196,7 @@ struct vmf_area {
 	uint8_t prot, maxprot, order, action;
 	uint32_t flags, node, refs;
 	struct vmf_attr attr;
+	vmf_pfn raw; /* action VMF_RAW: what is shown at va */
 	struct vmf_window window;
 	void *priv;
 	struct vmf_area *next, **link; /* the object's list, under areas_lock */
@@ -293,7 +294,7 @@ struct vmf__fill {
 	uint32_t good; /* pages that are right, once LANDED */
 	int err;
 	struct vmf_wait landed;
-	struct vmf_frame *frame[VMF_RUN_MAX];
+	struct vmf_frame *frame[VMF_RUN_MAX]; /* last: io.n of them are good */
 };
 struct vmf__fill *vmf__fill_new(struct vmf_object *, vmf_pgoff first, uint32_t n, bool write); /* NULL: reserve empty */
 /* Before it starts: the n pages from first of what it was made for. */

@@ -185,6 +185,16 @@ static struct vmf_result zero_fill(struct vmf_fault *f)
 	return r;
 }
 
+/* What was mapped raw and then forgotten (protected, revoked, or just evicted by the pmap): the area knows it. */
+static struct vmf_result show_raw(struct vmf_fault *f)
+{
+	vmf_pfn pfn = { f->area->raw.n + (f->off - f->area->off) };
+
+	if (!vmf__enter_begin(f, f->off, 1))
+		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+	return vmf__enter_pfns(f, f->off, pfn, 1, f->area->attr, f->area->prot);
+}
+
 /* ------------------------------------------------------------------------------------------- the table */
 
 struct vmf_result vmf__ask_driver(struct vmf_fault *f)
@@ -215,5 +225,7 @@ struct vmf_result vmf__ask_driver(struct vmf_fault *f)
 		return ask_nopage(f, &req);
 	if (ops->nopfn)
 		return ask_nopfn(f, &req);
+	if (f->area->action == VMF_RAW)
+		return show_raw(f);
 	return ops->fault ? answer_bad() : zero_fill(f);
 }

@@ -14,6 +14,7 @@ struct vmf__fill *vmf__fill_new(struct vmf_object *o, vmf_pgoff first, uint32_t 
 
 	if (!fill)
 		return NULL;
+	memset(fill, 0, offsetof(struct vmf__fill, frame));
 	vmf_object_get(o);
 	fill->object = o;
 	fill->refs = 1;
@@ -86,8 +87,7 @@ void vmf__fill_put(struct vmf__fill *fill)
 	if (fill->cached)
 		fill_unpin(fill);
 	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
-		if (fill->frame[i])
-			vmf_frame_put(port, fill->frame[i]);
+		vmf_frame_put(port, fill->frame[i]);
 	vmf__reserve_give(port, &port->fills, fill);
 	vmf_object_put(o);
 }

@@ -4,6 +4,7 @@
  *
  * A change makes a new table with new areas for the pieces of those that are cut, puts it in the old one's place, waits
  * until no fault uses an area that went, and only then touches the pmap.  If the pmap fails, the old table comes back.
+ * Drivers are told with nothing locked.
  */
 #include "core.h"
 
@@ -20,6 +21,7 @@ struct change {
 	vmf_va lo, hi; /* [lo, hi): hi 0 means to the top */
 	vmf_va to;     /* MOVE */
 	uint8_t prot;  /* PROTECT */
+	bool single;   /* just the first victim */
 };
 
 static bool range_good(const struct vmf_space *space, vmf_va va, uint64_t pages)
@@ -210,7 +212,7 @@ static void change_finish(struct change *c)
 
 struct steps {
 	int (*check)(const struct change *);
-	/* On a part of a victim; `undo` on those that were done when a later one failed. */
+	/* On a part of a victim; `undo` on those that were done when a later one failed (there is none if it is single). */
 	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 };
@@ -249,6 +251,8 @@ static int change_locked(struct change *c, const struct steps *s)
 	err = s->check(c);
 	if (err || c->first == c->end)
 		return err;
+	if (c->single)
+		c->end = c->first + 1;
 	err = change_make(c);
 	if (err)
 		return err;
@@ -281,14 +285,6 @@ static int unmap_step(struct change *c, struct vmf_area *a, vmf_va va, uint64_t 
 	return vmf__area_detach(a, va, pages);
 }
 
-static void describe(const struct vmf_area *a, vmf_va va, uint64_t pages, struct vmf_map *m)
-{
-	*m = (struct vmf_map){ .size = sizeof(*m), .flags = a->flags | VMF_FIXED, .va = va, .pages = pages,
-			       .off = a->off + ((va - a->va) >> a->space->port->shift), .prot = a->prot,
-			       .maxprot = a->maxprot, .order = a->order, .action = VMF_LAZY, .node = a->node,
-			       .attr = a->attr, .priv = a->priv };
-}
-
 static bool wants_raw(const struct vmf_object *o, const struct vmf_map *m)
 {
 	return o->ops->nopfn || o->ops->fault || (m->flags & VMF_MIXED) || m->action == VMF_RAW;
@@ -296,25 +292,22 @@ static bool wants_raw(const struct vmf_object *o, const struct vmf_map *m)
 
 static vmf_pfn segment_of(const struct vmf_object *o) { return o->segmented ? o->segment : (vmf_pfn){ 0 }; }
 
-static void unmap_undo(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
-{
-	struct vmf_window window;
-	struct vmf_map m;
-
-	describe(a, va, pages, &m);
-	(void)c->space->pmap->ops->attach(c->space->pmap, &m, segment_of(a->object), wants_raw(a->object, &m), &window);
-}
-
+/* Area after area, since what was by copy cannot come back: each goes whole or stays whole.  Drivers that refuse a cut
+ * are asked before the first one goes. */
 int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
 {
-	static const struct steps steps = { change_ask_split, unmap_step, unmap_undo };
-	struct change c = { .space = space, .inside = DROP };
+	static const struct steps steps = { change_ask_split, unmap_step, NULL };
+	struct change c = { .space = space, .inside = DROP, .single = true };
+	int err;
 
 	if (!space || !range_good(space, va, pages))
 		return -VMF_EINVAL;
 	c.lo = va;
 	c.hi = va + vmf__bytes(space->port, pages);
-	return change_run(&c, &steps);
+	do
+		err = change_run(&c, &steps);
+	while (!err && c.first != c.end);
+	return err;
 }
 
 static int gone_check(const struct change *c)
@@ -457,7 +450,7 @@ static struct vmf_area *map_area(struct vmf_space *space, struct vmf_object *o, 
 {
 	struct vmf_area like = { .space = space, .object = o, .va = m->va, .off = m->off, .prot = m->prot, .maxprot = m->maxprot,
 				 .order = m->order, .action = m->action, .flags = m->flags & ~(uint32_t)VMF_FIXED,
-				 .node = m->node, .attr = m->attr, .window = *w, .priv = m->priv };
+				 .node = m->node, .attr = m->attr, .raw = m->raw, .window = *w, .priv = m->priv };
 
 	return vmf__area_new(space->port, &like, m->va, m->pages);
 }

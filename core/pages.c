@@ -35,6 +35,8 @@ static struct vmf__leaf *leaf_new(struct vmf_object *object, vmf_pgoff at)
 {
 	struct vmf__leaf *leaf = vmf__reserve_take(object->port, &object->port->leaves);
 
+	if (leaf)
+		memset(leaf, 0, sizeof(*leaf));
 	for (unsigned i = 0; leaf && object->segmented && i < VMF__LEAF; i++)
 		leaf->frame[i] = (struct vmf_frame){ .pfn = { object->segment.n + (at & ~(uint64_t)(VMF__LEAF - 1)) + i },
 						     .refs = 1, .kind = VMF__F_SEGMENT };
@@ -52,6 +54,7 @@ struct vmf__page *vmf__page_make(struct vmf_object *object, vmf_pgoff at)
 			p = vmf__reserve_take(port, &port->nodes);
 			if (!p)
 				return NULL;
+			memset(p, 0, sizeof(struct vmf__node));
 			vmf__store(link, p);
 		}
 		link = tree_child(p, at, level);

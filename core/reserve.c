@@ -19,8 +19,6 @@ void *vmf__reserve_take(struct vmf_port *port, struct vmf__reserve *r)
 		r->free--;
 	}
 	vmf_lock_drop(port, &r->lock);
-	if (block)
-		memset(block, 0, r->size);
 	return block;
 }
 

@@ -172,19 +172,17 @@ static bool slot_overlaps(const struct vmf_slot *slot, const struct vmf_object *
 	return vmf__peek(&slot->object) == object && at < first + n && first < at + vmf__peek(&slot->n);
 }
 
-/* Marks one slot stale, or waits until its entering is over.  A changed word is another fault or another range: that
+/* Marks one slot stale; if it is entering, when that is over.  Another generation is another fault or another range: that
  * one was published after our barrier, and sees the new truth. */
 static void slot_shoot(struct vmf_port *port, struct vmf_slot *slot, const struct vmf_object *object, vmf_pgoff first, uint64_t n)
 {
-	uint32_t word = vmf__load(&slot->word), was = word;
+	uint32_t word = vmf__load(&slot->word), generation = word & ~STATE;
 	unsigned spins = 0;
 
-	while (word == was && slot_overlaps(slot, object, first, n)) {
+	while ((word & ~STATE) == generation && slot_overlaps(slot, object, first, n)) {
 		if (slot_state(word) == VMF__ASKING) {
-			if (vmf__cas(&slot->word, &word, (word & ~STATE) | VMF__STALE))
+			if (vmf__cas(&slot->word, &word, generation | VMF__STALE))
 				return;
-			if (slot_state(word) == VMF__ENTERING && (word & ~STATE) == (was & ~STATE))
-				was = word;
 			continue;
 		}
 		if (slot_state(word) != VMF__ENTERING || slot_own(port, slot))

@@ -30,7 +30,12 @@ static size_t index_of(const struct vmf_ptwalk *w, vmf_va va, unsigned level)
 	return va >> level_shift(w, level) & (((size_t)1 << w->cfg.format->bits[level]) - 1);
 }
 
-/* The last address that the entry for va at this level spans. */
+/* What the entry for va at this level spans. */
+static vmf_va span_first(const struct vmf_ptwalk *w, vmf_va va, unsigned level)
+{
+	return va >> level_shift(w, level) << level_shift(w, level);
+}
+
 static vmf_va span_last(const struct vmf_ptwalk *w, vmf_va va, unsigned level)
 {
 	return va | (((vmf_va)1 << level_shift(w, level)) - 1);
@@ -210,8 +215,6 @@ static long walk_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 		new += r > 0;
 		if (r < 0 && need >= run->n)
 			err = r;
-		if (r == -VMF_ENOMEM)
-			break;
 	}
 	range_flush(w, &fresh);
 	vmf_lock_drop(w->cfg.port, &w->lock);
@@ -257,14 +260,13 @@ static void table_unlink(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, 
 		settle(w);
 	store(slot, 0);
 	w->grave[w->dead++] = table;
-	range_add(&w->stale, va, span_last(w, va, level), true);
+	range_add(&w->stale, span_first(w, va, level), span_last(w, va, level), true);
 }
 
 /* => pmap lock.  False: that cannot be encoded. */
 static bool sweep_leaf(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, vmf_va va, struct vmf_entry *e,
 		       const struct sweep *s)
 {
-	vmf_va last = span_last(w, va, level);
 	uintptr_t entry = 0;
 
 	if (!s->gather && !(e->prot & ~s->prot))
@@ -275,7 +277,7 @@ static bool sweep_leaf(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, vm
 	if (s->gather && !e->raw)
 		vmf_gather_frame(s->gather, e->pfn);
 	store(slot, entry);
-	range_add(&w->stale, va, last, false);
+	range_add(&w->stale, span_first(w, va, level), span_last(w, va, level), false);
 	return true;
 }
 

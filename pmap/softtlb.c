@@ -263,8 +263,6 @@ static long tlb_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 		new += r > 0;
 		if (r < 0 && all)
 			err = r;
-		if (r == -VMF_ENOMEM)
-			break;
 	}
 	vmf_lock_drop(s->cfg.port, &s->lock);
 	return err < 0 ? err : new;

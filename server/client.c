@@ -316,7 +316,7 @@ static void serve(struct vmf_client *c, unsigned i)
 	} else {
 		s->given_up = true;
 		if (!c->end) {
-			vmf__log(c->server->config->socket, "client %d: session failed: %s", (int)c->pid, vmf_err_str(r));
+			vmf__log(c->server->config->socket, "client %d failed: %s", (int)c->pid, vmf_err_str(r));
 			vmf__client_abandon(c, "failed");
 		}
 	}

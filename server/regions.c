@@ -29,7 +29,7 @@ static const char *fault_of(const struct vmf_linux_region *r, uint64_t image)
 		return "has a size that is not page-aligned";
 	if (r->offset % r->page_size)
 		return "has an offset that is not page-aligned";
-	/* No program has addresses in the upper half, and no file is longer: as signed numbers both would wrap there. */
+	/* No program has addresses in the upper half, and no file is so long: as signed numbers they wrap there. */
 	if (__builtin_add_overflow(r->va, r->bytes, &end) || end > INT64_MAX || end > UINTPTR_MAX)
 		return "wraps around the address space";
 	if (__builtin_add_overflow(r->offset, r->bytes, &end) || end > INT64_MAX)

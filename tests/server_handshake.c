@@ -34,7 +34,8 @@ static unsigned open_files(void)
 	return n;
 }
 
-static enum vmf_hello_state feed(struct vmf_handshake *h, const char *text, size_t n, unsigned fds, struct vmf_hello *hello)
+static enum vmf_hello_state feed(struct vmf_handshake *h, const char *text, size_t n, unsigned fds,
+				 struct vmf_hello *hello)
 {
 	int fd[32];
 
@@ -89,7 +90,8 @@ static void page_sizes(void)
 
 static void unknown_members(void)
 {
-	struct vmf_hello hello = one("\n [ " REGION(",\"x\":[[{\"]\":\"}\\\"]\\\\\"}]],\"y\":null") " , " REGION("") "]\n");
+	struct vmf_hello hello = one("\n [ " REGION(",\"x\":[[{\"]\":\"}\\\"]\\\\\"}]],\"y\":null") " , "
+		REGION("") "]\n");
 
 	CHECK_EQ(hello.regions, 2);
 	CHECK_EQ(hello.region[1].offset, 12288);
@@ -105,7 +107,8 @@ static void two_pieces(void)
 
 			CHECK_EQ(feed(h, captured, cut, with == 0, &hello), VMF_HELLO_MORE);
 			CHECK(vmf__handshake_why(h));
-			CHECK_EQ(feed(h, captured + cut, sizeof captured - 1 - cut, with == 1, &hello), VMF_HELLO_READY);
+			CHECK_EQ(feed(h, captured + cut, sizeof captured - 1 - cut, with == 1, &hello),
+				VMF_HELLO_READY);
 			CHECK_EQ(hello.region[0].bytes, 268435456);
 			close(hello.uffd);
 			vmf__handshake_close(h);
@@ -221,7 +224,8 @@ static void wrong(void)
 /* A message of n bytes: one region with a long member that nobody knows. */
 static char *long_message(size_t n)
 {
-	static const char head[] = "[{\"base_host_virt_addr\":4096,\"size\":4096,\"offset\":0,\"x\":\"", tail[] = "\"}]";
+	static const char head[] = "[{\"base_host_virt_addr\":4096,\"size\":4096,\"offset\":0,\"x\":\"";
+	static const char tail[] = "\"}]";
 	char *m = malloc(n + 1);
 
 	CHECK(m);
@@ -262,8 +266,8 @@ static char *many_regions(unsigned n)
 
 	CHECK(m);
 	for (unsigned i = 0; i < n; i++)
-		at += (size_t)sprintf(m + at, "%c{\"base_host_virt_addr\":%u,\"size\":4096,\"offset\":%u}", i ? ',' : '[',
-			(i + 1) * 4096, i * 4096);
+		at += (size_t)sprintf(m + at, "%c{\"base_host_virt_addr\":%u,\"size\":4096,\"offset\":%u}",
+			i ? ',' : '[', (i + 1) * 4096, i * 4096);
 	strcpy(m + at, "]");
 	return m;
 }
@@ -286,7 +290,8 @@ static void region_counts(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(whole), VMTEST(page_sizes), VMTEST(unknown_members), VMTEST(two_pieces), VMTEST(byte_by_byte), VMTEST(several),
-	VMTEST(descriptor_late), VMTEST(descriptor_only), VMTEST(wrong), VMTEST(lengths), VMTEST(region_counts),
+	VMTEST(whole), VMTEST(page_sizes), VMTEST(unknown_members), VMTEST(two_pieces), VMTEST(byte_by_byte),
+	VMTEST(several), VMTEST(descriptor_late), VMTEST(descriptor_only), VMTEST(wrong), VMTEST(lengths),
+	VMTEST(region_counts),
 };
 VMTEST_MAIN(tests, 20)

@@ -153,7 +153,8 @@ static void locked(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(fresh), VMTEST(live), VMTEST(stale), VMTEST(other_things), VMTEST(other_socket), VMTEST(taken_over), VMTEST(locked),
+	VMTEST(fresh), VMTEST(live), VMTEST(stale), VMTEST(other_things), VMTEST(other_socket), VMTEST(taken_over),
+	VMTEST(locked),
 };
 
 int main(int argc, char **argv)

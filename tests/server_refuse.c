@@ -44,7 +44,8 @@ static const struct bad bads[] = {
 	{ R("@," MEMORY ",\"offset\":0,\"page_size\":0"), ONE, "unknown page size" },
 	{ R("@," MEMORY ",\"offset\":7344128"), ONE, "exceeds the image" },
 	{ R("@," MEMORY ",\"offset\":9223372036854771712"), ONE, "wraps around the image" },
-	{ R("@," MEMORY ",\"offset\":0},{\"base_host_virt_addr\":@," MEMORY ",\"offset\":0"), ONE, "regions 0 and 1 overlap" },
+	{ R("@," MEMORY ",\"offset\":0},{\"base_host_virt_addr\":@," MEMORY ",\"offset\":0"), ONE,
+	  "regions 0 and 1 overlap" },
 	{ R("4096," MEMORY ",\"offset\":0"), ONE, "not registered" },
 };
 enum { BADS = sizeof bads / sizeof bads[0] };

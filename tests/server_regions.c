@@ -52,7 +52,9 @@ static void alone(void)
 
 static void together(void)
 {
-	static const struct vmf_linux_region apart[] = { { 4 * M, M, 0, 4096 }, { 2 * M, M, M, 4096 }, { 3 * M, M, 0, 4096 } };
+	static const struct vmf_linux_region apart[] = {
+		{ 4 * M, M, 0, 4096 }, { 2 * M, M, M, 4096 }, { 3 * M, M, 0, 4096 },
+	};
 	static const struct vmf_linux_region same[] = { { 4 * M, M, 0, 4096 }, { 4 * M, M, M, 4096 } };
 	static const struct vmf_linux_region inside[] = { { 4 * M, M, 0, 4096 }, { 4 * M + 4096, 4096, M, 4096 } };
 	static const struct vmf_linux_region edge[] = { { 3 * M, M + 4096, 0, 4096 }, { 4 * M, M, M, 4096 } };

@@ -60,7 +60,7 @@ static void unreadable_image(void)
 	image_make(s.image, 0, 1);
 	CHECK_EQ(chmod(s.image, 0), 0);
 	if (!geteuid()) {
-		/* The command itself may lie where nobody else can reach it: a descriptor of it can be run all the same. */
+		/* The command may lie where nobody else can reach it: a descriptor of it can be run all the same. */
 		static char command[32];
 		int fd = open(getenv("VMFAULT") ? getenv("VMFAULT") : "/nonexistent", O_RDONLY);
 

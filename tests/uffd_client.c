@@ -103,8 +103,9 @@ void guest_send(int sock, const void *text, size_t n, const int *fds, unsigned f
 void guest_hello(struct guest *g, uint64_t offset)
 {
 	char text[256];
-	int n = snprintf(text, sizeof text, "[{\"base_host_virt_addr\":%zu,\"size\":%zu,\"offset\":%zu,\"page_size\":%zu,"
-		"\"page_size_kib\":%zu}]", (size_t)g->mem, g->bytes, (size_t)offset, g->page, g->page);
+	int n = snprintf(text, sizeof text, "[{\"base_host_virt_addr\":%zu,\"size\":%zu,\"offset\":%zu,"
+		"\"page_size\":%zu,\"page_size_kib\":%zu}]", (size_t)g->mem, g->bytes, (size_t)offset, g->page,
+		g->page);
 
 	guest_send(g->sock, text, (size_t)n, &g->uffd, 1);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A client of the page server, as a VMM is one, in a process of its own: memory of which nothing is there, a userfaultfd
- * that watches it, the handshake, and threads that touch and check every byte.
+ * A client of the page server, as a VMM is one, in a process of its own: memory of which nothing is there, a
+ * userfaultfd that watches it, the handshake, and threads that touch and check every byte.
  *
  * What a page of an image holds follows from its number, so nobody needs the image to check it; no byte of it is zero.
  */
@@ -33,8 +33,8 @@ bool guest_closed(int sock, int ms);
 void image_page(uint64_t page, char bytes[4096]);                    /* what it holds */
 void image_make(const char *path, uint64_t first, uint64_t pages);   /* writes them; the file is as long as needed */
 bool image_is(const char *bytes, uint64_t page);
-/* Touches all pages in an order of its own, with so many threads, and checks every byte.  first: the image's page at the start of the
- * memory.  How many pages are wrong. */
+/* Touches all pages in an order of its own, with so many threads, and checks every byte.  first: the image's page at
+ * the start of the memory.  How many pages are wrong. */
 uint64_t guest_verify(const struct guest *, uint64_t first, unsigned threads);
 
 /* The process of a client: runs `body`, which ends with 0 if all is well.  A hang ends after some seconds. */

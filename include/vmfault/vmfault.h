@@ -359,8 +359,9 @@ enum vmf_state vmf_page_state(struct vmf_object *, vmf_pgoff); /* of now; => any
 /* -------------------------------------------------------------------------------------------- spaces */
 
 int vmf_map(struct vmf_space *, struct vmf_object *, const struct vmf_map *, vmf_va *at); /* => sleeps */
-/* Every area in the range is unmapped, those that reach out of it are cut.  0 also if there are none.  On error nothing
- * has changed.  -VMF_EDEADLK from a handler of an area in the range.  => sleeps until its handlers have left */
+/* Every area in the range is unmapped, those that reach out of it are cut.  0 also if there are none.  A driver that refuses
+ * a cut: its error, and nothing has changed.  A pmap that cannot: areas below the one it failed on are gone, that one and
+ * the others are as before (bytes by copy could not be brought back).  -VMF_EDEADLK from a handler of an area in the range.  => sleeps until its handlers have left */
 int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
 /* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  => sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);

@@ -120,6 +120,7 @@ void *vmf__bytes(void *, vmf_pfn);                            /* host.bytes */
 
 struct vmf__linux {
 	struct vmf_port *port;
+	struct vmf_host_ops host;
 	struct vmf_linux_config config;
 	uint64_t features;       /* of the kernel's userfaultfd */
 	int pagemap;             /* /proc/self/pagemap, or -1 */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define SPURIOUS_MAX 256 /* the same page, again and again, and always there: then it is not there */
-#define EFAULTS_MAX 1000
+#define EFAULTS_MAX 64
 
 /* -------------------------------------------------------------------------------------------- pagemap */
 
@@ -42,11 +42,12 @@ bool vmf__resident(const struct vmf__linux *port, uintptr_t va, size_t n, bool f
 /* ------------------------------------------------------------------------------------------- one fault */
 
 /* An entry that is there and still faults: an aperture that was cut short, or broken memory. */
-static bool hopeless(uintptr_t page, struct vmf_result r)
+static bool hopeless(const struct vmf_trap *trap, struct vmf_result r)
 {
+	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
 	struct vmf__self *me = vmf__self();
 
-	if (me->last_page != page || !(r.flags & VMF_SPURIOUS)) {
+	if (me->last_page != page || !(r.flags & VMF_SPURIOUS) || trap->flags & VMF_TRAP_WP) {
 		me->last_page = page;
 		me->last_count = 0;
 	}
@@ -79,7 +80,7 @@ struct vmf_result vmf__resolve(struct vmf__local *local, const struct vmf_trap *
 		else if (vmf_ticket_wait(local->space, &ticket, interruptible))
 			goto signal;
 	}
-	if (r.code == VMF_OK && hopeless(trap->va & ~(uintptr_t)(VMF__PAGE - 1), r))
+	if (r.code == VMF_OK && hopeless(trap, r))
 		r = (struct vmf_result){ .code = VMF_SIGBUS, .why = VMF_WHY_HOLE };
 	if (r.code == VMF_OK)
 		vmf__why_forget(&local->why, trap->va);

@@ -350,7 +350,8 @@ static void test_execute(void)
 	if (!check(small_open(&dirty_ops, VMF_R | VMF_W, &data) && !map(s.object, 1, VMF_R | VMF_X, VMF_LAZY, &code),
 		   "execute: mapped twice"))
 		return;
-	check(!board_poke(data, board.answer[0]) && !board_poke(data + 4, board.answer[1]), "execute: instructions written");
+	check(!board_poke(data, board.answer[0]) && !board_poke(data + 4, board.answer[1]),
+	      "execute: instructions written");
 	run = (unsigned (*)(void))code;
 	check(run() == 42, "execute: and fetched");
 	vmf_unmap(t.space, code, 1);

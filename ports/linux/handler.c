@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Servers: the threads that read a space's userfaultfds.  Every space has at least one, because what the application does
+ * to windows is an event that somebody must read; in a threaded space they resolve the faults, too.
+ *
+ * A fault that has to wait is parked, with its ticket, in the server that read it: the kernel keeps its thread asleep at no
+ * cost.  A fault that fails has its page poisoned, so that its thread gets a real SIGBUS (or EFAULT, in a system call); where
+ * the kernel cannot do that (before 6.6) the signal is sent to the thread, and a system call keeps waiting.
+ */
+#include "local.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define BATCH 64u
+#define PARKED 1024u
+#define WHILE_NS 200000 /* how often to look at what has no wait object */
+
+struct parked {
+	struct vmf_trap trap;
+	struct vmf_ticket ticket;
+};
+struct vmf__server {
+	struct vmf__local *local;
+	struct vmf__watch *watch;
+	_Atomic bool stop;
+	pthread_t thread;
+	unsigned n;
+	struct parked parked[PARKED];
+};
+
+/* ------------------------------------------------------------------------------------------- the outcome */
+
+static void wake_page(struct vmf__local *local, uintptr_t va)
+{
+	(void)vmf__uffd_wake(local->fd[VMF__W_SHARED], va, VMF__PAGE);
+	(void)vmf__uffd_wake(local->fd[VMF__W_COPY], va, VMF__PAGE);
+}
+
+static void send_sigbus(const struct vmf_trap *trap)
+{
+	siginfo_t si = { .si_signo = SIGBUS, .si_code = BUS_ADRERR };
+
+	si.si_addr = (void *)trap->va;
+	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)trap->thread, SIGBUS, &si);
+}
+
+/* Whoever cannot be poisoned now (the layout is changing, or the page is there) is woken, and faults and fails again. */
+static void fail(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_result r)
+{
+	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
+	struct vmf__window w;
+
+	if (vmf__window_find(page, &w) && w.local == local && w.kind != VMF__W_RAW) {
+		vmf__why_put(&local->why, page, r, true);
+		if (vmf__uffd_poison(local->fd[w.kind], page, VMF__PAGE, 0) == -EINVAL && trap->thread)
+			send_sigbus(trap);
+	}
+	wake_page(local, page);
+}
+
+/* No area there, or it does not allow this: the layout or the protection is changing, and when that is done the kernel
+ * has its own answer.  Not so fast that this becomes a spin. */
+static void refuse(struct vmf__local *local, const struct vmf_trap *trap)
+{
+	(void)vmf__wait(local->port, NULL, 0, WHILE_NS, false);
+	wake_page(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
+}
+
+/* false: park it */
+static bool try(struct vmf__server *s, const struct vmf_trap *trap, struct vmf_ticket *ticket)
+{
+	struct vmf__local *local = s->local;
+	struct vmf_result r = vmf_handle(local->space, trap, ticket);
+
+	switch (r.code) {
+	case VMF_OK:
+		vmf__why_forget(&local->why, trap->va);
+		if (r.flags & VMF_SPURIOUS)
+			wake_page(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
+		return true;
+	case VMF_RETRY:
+		return false;
+	case VMF_SIGSEGV:
+		refuse(local, trap);
+		return true;
+	default:
+		fail(local, trap, r);
+		return true;
+	}
+}
+
+/* ----------------------------------------------------------------------------------------------- parking */
+
+static void park(struct vmf__server *s, const struct vmf_trap *trap, const struct vmf_ticket *ticket)
+{
+	s->parked[s->n++] = (struct parked){ *trap, *ticket };
+}
+
+/* => ready, so the wait only fills the core's reserves up */
+static bool try_again(struct vmf__server *s, struct parked *p)
+{
+	(void)vmf_ticket_wait(s->local->space, &p->ticket, false);
+	return try(s, &p->trap, &p->ticket);
+}
+
+/* Those without a wait object are tried when nothing else is to be done. */
+static void retry_ready(struct vmf__server *s, bool all)
+{
+	for (unsigned i = 0; i < s->n;) {
+		struct parked *p = &s->parked[i];
+
+		if (vmf_ticket_ready(&p->ticket) && (all || p->ticket.wait) && try_again(s, p))
+			*p = s->parked[--s->n];
+		else
+			i++;
+	}
+}
+
+/* What to listen for; *polled: some have nothing to wake us. */
+static uint64_t parked_bits(const struct vmf__server *s, bool *polled)
+{
+	uint64_t bits = 0;
+
+	*polled = false;
+	for (unsigned i = 0; i < s->n; i++) {
+		if (s->parked[i].ticket.wait)
+			bits |= vmf__watch_bit(&s->parked[i].ticket.wait->seq);
+		else
+			*polled = true;
+	}
+	return bits;
+}
+
+static bool some_ready(const struct vmf__server *s)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->parked[i].ticket.wait && vmf_ticket_ready(&s->parked[i].ticket))
+			return true;
+	return false;
+}
+
+static void sleep_until_needed(struct vmf__server *s)
+{
+	struct pollfd p[3] = { { .fd = s->watch->fd, .events = POLLIN },
+			       { .fd = s->local->fd[0], .events = POLLIN },
+			       { .fd = s->local->fd[1], .events = POLLIN } };
+	struct timespec t = { .tv_nsec = WHILE_NS };
+	bool polled;
+
+	vmf__watch_arm(s->local->port, s->watch, parked_bits(s, &polled));
+	if (!some_ready(s) && !atomic_load(&s->stop))
+		(void)ppoll(p, 3, polled ? &t : NULL, NULL);
+	if (p[0].revents)
+		vmf__watch_clear(s->watch);
+}
+
+/* --------------------------------------------------------------------------------------------- the batch */
+
+static int by_address(const void *a, const void *b)
+{
+	const struct vmf_trap *x = a, *y = b;
+
+	return x->va < y->va ? -1 : x->va > y->va;
+}
+
+static struct vmf_trap trap_of(const struct uffd_msg *m)
+{
+	uint64_t flags = m->arg.pagefault.flags;
+
+	return (struct vmf_trap){ .va = (uintptr_t)m->arg.pagefault.address,
+				  .access = flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP) ? VMF_W : VMF_R,
+				  .flags = flags & UFFD_PAGEFAULT_FLAG_WP ? VMF_TRAP_WP : 0,
+				  .thread = m->arg.pagefault.feat.ptid };
+}
+
+/* Sorted, and one for each page: a write, if there is one, asks for all that a read does. */
+static unsigned traps_of(const struct uffd_msg *msg, unsigned n, struct vmf_trap *trap)
+{
+	unsigned k = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		trap[i] = trap_of(&msg[i]);
+	qsort(trap, n, sizeof(*trap), by_address);
+	for (unsigned i = 0; i < n; i++) {
+		if (k && trap[k - 1].va >> VMF__SHIFT == trap[i].va >> VMF__SHIFT) {
+			if (trap[i].access == VMF_W)
+				trap[k - 1] = trap[i];
+		} else {
+			trap[k++] = trap[i];
+		}
+	}
+	return k;
+}
+
+static void serve(struct vmf__server *s)
+{
+	struct uffd_msg msg[BATCH];
+	struct vmf_trap trap[BATCH];
+	unsigned room = PARKED - s->n, n;
+
+	if (!room) {
+		/* A thousand threads wait: the oldest first, by waiting for it. */
+		if (try_again(s, &s->parked[0]))
+			s->parked[0] = s->parked[--s->n];
+		return;
+	}
+	n = vmf__events_drain(s->local, msg, room < BATCH ? room : BATCH);
+	n = traps_of(msg, n, trap);
+	for (unsigned i = 0; i < n; i++) {
+		struct vmf_ticket ticket = { 0 };
+
+		if (!try(s, &trap[i], &ticket))
+			park(s, &trap[i], &ticket);
+	}
+	retry_ready(s, n == 0);
+}
+
+static void *server(void *arg)
+{
+	struct vmf__server *s = arg;
+
+	pthread_setname_np(pthread_self(), "vmfault");
+	while (!atomic_load(&s->stop)) {
+		sleep_until_needed(s);
+		serve(s);
+	}
+	while (s->n)
+		vmf_ticket_drop(s->local->space, &s->parked[--s->n].ticket);
+	vmf__watch_put(s->local->port, s->watch);
+	return NULL;
+}
+
+/* ----------------------------------------------------------------------------------------- start and stop */
+
+static int start_one(struct vmf__local *local, struct vmf__server **out)
+{
+	struct vmf__server *s = vmf__memory_take(&local->port->memory, sizeof(*s));
+	int err;
+
+	if (!s)
+		return -VMF_ENOMEM;
+	s->local = local;
+	s->watch = vmf__watch_get(local->port);
+	if (!s->watch) {
+		vmf__memory_give(&local->port->memory, s, sizeof(*s));
+		return -VMF_ENOMEM;
+	}
+	/* It inherits our mask: no signal of the application's is delivered to it. */
+	vmf__block(NULL);
+	err = pthread_create(&s->thread, NULL, server, s);
+	vmf__unblock(NULL);
+	if (err) {
+		vmf__watch_put(local->port, s->watch);
+		vmf__memory_give(&local->port->memory, s, sizeof(*s));
+		return -VMF_ENOMEM;
+	}
+	*out = s;
+	return 0;
+}
+
+int vmf__servers_start(struct vmf__local *local)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < local->threads && !err; i++)
+		err = start_one(local, &local->server[i]);
+	if (err)
+		vmf__servers_stop(local);
+	return err;
+}
+
+void vmf__servers_stop(struct vmf__local *local)
+{
+	for (uint32_t i = 0; i < local->threads; i++)
+		if (local->server[i]) {
+			atomic_store(&local->server[i]->stop, true);
+			vmf__watch_kick(local->server[i]->watch);
+		}
+	for (uint32_t i = 0; i < local->threads; i++)
+		if (local->server[i]) {
+			pthread_join(local->server[i]->thread, NULL);
+			vmf__memory_give(&local->port->memory, local->server[i], sizeof(*local->server[i]));
+			local->server[i] = NULL;
+		}
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The port, and spaces of this process: opened and closed.
+ */
+#include "local.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define RAM_DEFAULT ((uint64_t)16 << 20)
+
+int vmf__err(int e)
+{
+	switch (e < 0 ? -e : e) {
+	case 0:
+		return 0;
+	case EAGAIN:
+		return -VMF_EAGAIN;
+	case ENOMEM:
+	case EMFILE:
+	case ENFILE:
+		return -VMF_ENOMEM;
+	case EFAULT:
+		return -VMF_EFAULT;
+	case EEXIST:
+		return -VMF_EEXIST;
+	case EBUSY:
+		return -VMF_EBUSY;
+	case EPERM:
+	case EACCES:
+		return -VMF_EPERM;
+	case ENOENT:
+	case ESRCH:
+	case ENOSPC: /* userfaultfd: the process has gone */
+		return -VMF_EGONE;
+	case ENOSYS:
+		return -VMF_ENOSYS;
+	default:
+		return -VMF_EINVAL;
+	}
+}
+
+/* ---------------------------------------------------------------------------------------------- the port */
+
+static void *host_alloc(void *self, size_t bytes) { return vmf__memory_take(&((struct vmf__linux *)self)->memory, bytes); }
+
+static void host_free(void *self, void *p, size_t bytes)
+{
+	vmf__memory_give(&((struct vmf__linux *)self)->memory, p, bytes);
+}
+
+static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r, uint32_t tries)
+{
+	struct vmf__linux *port = self;
+
+	port->config.trace(port->config.trace_self, space, va, access, r, tries);
+}
+
+static void host_fill(struct vmf__linux *port)
+{
+	port->host = (struct vmf_host_ops){
+		.size = sizeof(port->host), .alloc = host_alloc, .free = host_free, .bytes = vmf__bytes, .slot = vmf__slot,
+		.barrier = vmf__barrier_there() ? vmf__barrier : NULL, .block = vmf__block, .unblock = vmf__unblock,
+		.wait = vmf__wait, .wake = vmf__wake, .now = vmf__now, .trace = port->config.trace ? host_trace : NULL,
+		.segment = vmf__segment_new, .segment_punch = vmf__segment_punch, .segment_free = vmf__segment_free,
+	};
+}
+
+static int config_in(struct vmf_linux_config *to, const struct vmf_linux_config *from)
+{
+	const uint8_t *tail = (const uint8_t *)from;
+
+	*to = (struct vmf_linux_config){ .size = sizeof(*to) };
+	if (!from)
+		return 0;
+	if (from->size < sizeof(from->size))
+		return -VMF_EINVAL;
+	for (size_t i = sizeof(*to); i < from->size; i++)
+		if (tail[i])
+			return -VMF_E2BIG;
+	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	return to->flags ? -VMF_EINVAL : 0;
+}
+
+static int port_blank(void)
+{
+	int fd = memfd_create("vmfault-blank", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	/* It must stay empty: every mapping of it is past its end. */
+	if (fd >= 0)
+		(void)fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL);
+	return fd;
+}
+
+static int port_userfaultfd(struct vmf__linux *port)
+{
+	int fd = vmf__uffd_open(NULL);
+
+	if (fd < 0)
+		return vmf__err(fd) == -VMF_EPERM ? -VMF_EPERM : -VMF_ENOSYS;
+	close(fd);
+	port->features = vmf__uffd_features();
+	return port->features ? 0 : -VMF_ENOSYS;
+}
+
+static void port_free(struct vmf__linux *port)
+{
+	vmf_port_destroy(port->port);
+	for (uint32_t i = 0; i < VMF__WATCHES; i++)
+		if (port->watch[i].fd >= 0)
+			close(port->watch[i].fd);
+	if (port->segments) {
+		for (uint32_t i = 0; i < VMF__SEGMENTS; i++)
+			if (port->segments[i].pages)
+				vmf__segment_free(port, (vmf_pfn){ (uint64_t)i << VMF__SEGMENT_SHIFT }, 0);
+		munmap(port->segments, VMF__SEGMENTS * sizeof(*port->segments));
+	}
+	if (port->pagemap >= 0)
+		close(port->pagemap);
+	if (port->blank >= 0)
+		close(port->blank);
+	vmf__memory_destroy(&port->memory);
+	munmap(port, sizeof(*port));
+}
+
+static void *reserve(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static int port_fill(struct vmf__linux *port)
+{
+	uint64_t ram = port->config.ram ? port->config.ram : RAM_DEFAULT;
+	struct vmf_port_config c = { .size = sizeof(c), .abi = VMF_ABI, .host = &port->host, .self = port, .slots = VMF__SLOTS,
+				     .page_shift = VMF__SHIFT };
+	int err = port_userfaultfd(port);
+
+	if (err)
+		return err;
+	host_fill(port);
+	port->segments = reserve(VMF__SEGMENTS * sizeof(*port->segments));
+	port->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	port->blank = port_blank();
+	if (!port->segments || port->blank < 0)
+		return -VMF_ENOMEM;
+	err = vmf_port_create(&port->port, &c);
+	return err ? err : vmf__segment_ram(port, (ram + VMF__PAGE - 1) >> VMF__SHIFT);
+}
+
+int vmf_linux_open(struct vmf_port **out, const struct vmf_linux_config *config)
+{
+	struct vmf__linux *port;
+	struct vmf_linux_config c;
+	int err = config_in(&c, config);
+
+	if (err)
+		return err;
+	if (sysconf(_SC_PAGESIZE) != VMF__PAGE)
+		return -VMF_ENOSYS;
+	port = reserve(sizeof(*port));
+	if (!port)
+		return -VMF_ENOMEM;
+	port->config = c;
+	port->pagemap = port->blank = -1;
+	for (uint32_t i = 0; i < VMF__WATCHES; i++)
+		port->watch[i].fd = -1;
+	err = port_fill(port);
+	if (!err)
+		err = vmf__registry_get();
+	if (err) {
+		port_free(port);
+		return err;
+	}
+	*out = port->port;
+	return 0;
+}
+
+void vmf_linux_close(struct vmf_port *core)
+{
+	if (!core)
+		return;
+	vmf__registry_put();
+	port_free(vmf__linux_of(core));
+}
+
+/* ----------------------------------------------------------------------------------------------- spaces */
+
+static int open_userfaultfd(struct vmf__local *local, uint64_t features)
+{
+	int fd = vmf__uffd_open(&local->user_only), err;
+
+	if (fd < 0)
+		return vmf__err(fd);
+	if (local->mode == VMF_IN_CONTEXT)
+		features |= VMF__UF_SIGBUS;
+	features |= VMF__UF_EVENT_UNMAP | VMF__UF_EVENT_REMAP | VMF__UF_THREAD_ID | VMF__UF_POISON;
+	err = vmf__uffd_api(fd, features & local->port->features);
+	if (!err)
+		return fd;
+	close(fd);
+	return vmf__err(err);
+}
+
+static int open_userfaultfds(struct vmf__local *local)
+{
+	uint64_t has = local->port->features;
+	uint64_t shared = VMF__UF_MISSING_SHMEM | VMF__UF_MINOR_SHMEM;
+	uint64_t wp = VMF__UF_WP | VMF__UF_WP_SHMEM | VMF__UF_WP_UNPOPULATED; /* the last: CONTINUE write-protects */
+
+	if ((has & shared) != shared || !(has & VMF__UF_EVENT_UNMAP) || !(has & VMF__UF_EVENT_REMOVE))
+		return -VMF_ENOSYS;
+	local->wp = (has & wp) == wp;
+	local->fd[VMF__W_SHARED] = open_userfaultfd(local, shared | (local->wp ? wp : 0));
+	if (local->fd[VMF__W_SHARED] < 0)
+		return local->fd[VMF__W_SHARED];
+	local->fd[VMF__W_COPY] = open_userfaultfd(local, VMF__UF_EVENT_REMOVE);
+	return local->fd[VMF__W_COPY] < 0 ? local->fd[VMF__W_COPY] : 0;
+}
+
+static void local_free(struct vmf__local *local)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = local->fd[i];
+
+		local->fd[i] = -1;
+		if (fd >= 0)
+			close(fd);
+	}
+	vmf__local_give(local);
+}
+
+static int local_open(struct vmf__local *local, struct vmf_port *core)
+{
+	int err = open_userfaultfds(local);
+
+	if (!err)
+		err = vmf_space_create(core, &local->space, &local->pmap);
+	if (!err)
+		err = vmf__servers_start(local);
+	if (err && local->space)
+		vmf_space_destroy(local->space);
+	return err;
+}
+
+int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct vmf_linux_space *config)
+{
+	struct vmf_linux_space c = { .size = sizeof(c) };
+	struct vmf__local *local;
+	int err;
+
+	if (config && config->size < sizeof(c))
+		return -VMF_EINVAL;
+	if (config)
+		c = *config;
+	if (c.flags || c.mode > VMF_IN_CONTEXT || c.threads > VMF__SERVERS)
+		return -VMF_EINVAL;
+	local = vmf__local_take();
+	if (!local)
+		return -VMF_ENOMEM;
+	local->pmap.ops = &vmf__local_ops;
+	local->port = vmf__linux_of(core);
+	local->mode = c.mode;
+	local->threads = c.mode == VMF_THREADED && c.threads ? c.threads : 1;
+	err = local_open(local, core);
+	if (err) {
+		local_free(local);
+		return err;
+	}
+	*out = local->space;
+	return 0;
+}
+
+static struct vmf__local *local_of(const struct vmf_space *space) { return (struct vmf__local *)vmf_space_pmap(space); }
+
+/* What could not be unmapped must not read as zeroes when the userfaultfd is closed. */
+static void shut_leftovers(struct vmf__local *local)
+{
+	struct vmf__window w;
+
+	for (uintptr_t va = 0; vmf__window_next(va, &w); va = w.end)
+		if (w.local == local)
+			(void)mprotect((void *)w.va, w.end - w.va, PROT_NONE);
+	(void)vmf__window_drop(local, 0, UINTPTR_MAX);
+}
+
+/* The servers go last: while there are windows, somebody must read events. */
+void vmf_linux_space_close(struct vmf_space *space)
+{
+	struct vmf__local *local;
+
+	if (!space)
+		return;
+	local = local_of(space);
+	while (vmf__events_settle(local))
+		;
+	vmf_space_destroy(space);
+	shut_leftovers(local);
+	vmf__servers_stop(local);
+	local_free(local);
+}
+
+bool vmf_linux_syscalls(const struct vmf_space *space)
+{
+	const struct vmf__local *local = local_of(space);
+
+	return vmf_space_pmap(space)->ops == &vmf__local_ops && local->mode == VMF_THREADED && !local->user_only;
+}

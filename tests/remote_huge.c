@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Another process's memory in huge pages: copies of 2 MiB, zeroes that have to be copied, and an empty pool.
+ */
+#include "remotetest.h"
+
+#define PAGES (4 * HUGE / PAGE)
+
+static const struct bed_config plain = {
+	.client = { .pages = PAGES, .features = UFFD_FEATURE_EVENT_REMOVE, .huge = true },
+	.backed = { .flags = VMF_STREAM | VMF_RDONLY },
+	.ram = 32 << 20,
+};
+
+static void pages(void)
+{
+	struct bed b;
+
+	bed_open(&b, &plain);
+	for (uint64_t i = 0; i < 4; i++)
+		CHECK(bed_reads(&b, i * HUGE + i * 5 * PAGE, i * HUGE + i * 5 * PAGE));
+	CHECK_EQ(b.session->faults, 4);
+	CHECK_EQ(b.session->entered, PAGES);
+	for (uint64_t i = 0; i < PAGES; i += 7)
+		CHECK(bed_reads(&b, i * PAGE, i * PAGE));
+	CHECK_EQ(b.session->faults, 4);
+	bed_close(&b);
+}
+
+static void zeroes(void)
+{
+	struct bed b;
+
+	bed_open(&b, &plain);
+	b.back.hole = 512;
+	b.back.hole_pages = 1024;
+	CHECK(bed_reads_zero(&b, HUGE));
+	CHECK(bed_reads_zero(&b, 2 * HUGE + 4 * PAGE));
+	CHECK_EQ(b.back.reads, 0);
+	CHECK_EQ(b.session->zeroed, 1024);
+	CHECK(bed_reads(&b, 0, 0));
+	bed_close(&b);
+}
+
+/* A hole within a page, and an image that ends within one. */
+static void parts(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	config.bytes = 3 * HUGE + 5 * PAGE + 77;
+	bed_open(&b, &config);
+	b.back.hole = 600;
+	b.back.hole_pages = 100;
+	CHECK(bed_reads_zero(&b, 650 * PAGE));
+	CHECK(bed_reads(&b, 599 * PAGE, 599 * PAGE));
+	CHECK(bed_reads(&b, 3 * HUGE + 5 * PAGE, 3 * HUGE + 5 * PAGE));
+	CHECK(bed_zeroes(client_data(&b.client, 0) + 77, PAGE - 77));
+	CHECK(bed_reads_zero(&b, 3 * HUGE + 6 * PAGE));
+	bed_close(&b);
+}
+
+static void removes(void)
+{
+	struct bed b;
+
+	bed_open(&b, &plain);
+	CHECK(bed_reads(&b, HUGE, HUGE));
+	CHECK_EQ(bed_do(&b, 0, OP_REMOVE, HUGE, 2 * HUGE, 0), 0);
+	CHECK(bed_reads_zero(&b, HUGE));
+	CHECK(bed_reads_zero(&b, 2 * HUGE + 9 * PAGE));
+	CHECK(bed_reads(&b, 0, 0));
+	CHECK(bed_reads(&b, 3 * HUGE, 3 * HUGE));
+	CHECK_EQ(b.session->removed, 1024);
+	bed_close(&b);
+}
+
+/* An image that keeps its pages, too, and one that is bigger than the frames there are. */
+static void cached(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	config.backed.flags = VMF_RDONLY;
+	bed_open(&b, &config);
+	for (uint64_t i = 0; i < PAGES; i += 100)
+		CHECK(bed_reads(&b, i * PAGE, i * PAGE));
+	bed_close(&b);
+}
+
+static void fails(void)
+{
+	struct bed b;
+
+	if (!vmf_linux_can_poison())
+		vmtest_skip("this kernel cannot poison (6.6 can)");
+	bed_open(&b, &plain);
+	b.back.read = (struct testback_fail){ .first = 700, .pages = 1, .err = EIO };
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, HUGE, PAGE, 0), -SIGBUS);
+	CHECK_EQ(b.session->poisoned, 512);
+	CHECK(bed_reads(&b, 2 * HUGE, 2 * HUGE));
+	bed_close(&b);
+}
+
+static int64_t remember(void *self, struct vmf_space *space, const struct vmf_failed *f)
+{
+	*(struct vmf_failed *)self = *f;
+	return vmf_linux_poison(space, f->va, f->pages) ? -VMF_EIO : 0;
+}
+
+/* The pool is empty, and COPY says "exists" then: that is no success. */
+static void empty_pool(void)
+{
+	struct vmf_failed last = { 0 };
+	struct vmf_adopt adopt = { .size = sizeof(adopt), .tries = 2, .failed = remember, .self = &last };
+	struct bed_config config = plain;
+	long left = hugepages_free();
+	struct bed b;
+	uint64_t i = 0;
+
+	if (left > 100)
+		vmtest_skip("more huge pages are free than this test would like to use");
+	config.client.pages = (uint64_t)(left + 2) * 512;
+	config.client.noreserve = true;
+	config.adopt = &adopt;
+	bed_open(&b, &config);
+	for (; i < (uint64_t)left; i++)
+		CHECK(bed_reads(&b, i * HUGE, i * HUGE));
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, i * HUGE, PAGE, 0), -SIGBUS);
+	CHECK_EQ(last.va, b.client.va + i * HUGE);
+	CHECK_RESULT(last.result, VMF_OOM, VMF_WHY_RESOURCE);
+	CHECK(bed_reads(&b, 0, 0));
+	bed_close(&b);
+}
+
+static const struct vmtest tests[] = {
+	VMTEST(pages), VMTEST(zeroes), VMTEST(parts), VMTEST(removes), VMTEST(cached), VMTEST(fails), VMTEST(empty_pool),
+};
+
+/* The pool is put back by a parent, whatever comes of the cases. */
+int main(int argc, char **argv)
+{
+	int status = 1;
+	pid_t pid;
+
+	if (!hugepages_want(5)) {
+		hugepages_end();
+		vmtest_skip("no huge pages: write 8 to /proc/sys/vm/nr_hugepages");
+	}
+	pid = fork();
+	if (!pid)
+		_exit(vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 20, argc, argv));
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	hugepages_end();
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
