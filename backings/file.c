@@ -76,6 +76,19 @@ static int file_start(void *self, struct vmf_io *io)
 	return 0;
 }
 
+static int file_length(void *self, uint64_t *bytes)
+{
+	struct file *f = self;
+	struct stat st;
+
+	if (fstat(f->fd, &st))
+		return errno;
+	*bytes = (uint64_t)st.st_size;
+	if (S_ISBLK(st.st_mode) && ioctl(f->fd, BLKGETSIZE64, bytes))
+		return errno;
+	return 0;
+}
+
 /* ------------------------------------------------------------------------------------------------ extents */
 
 static bool extent_known(struct file *f, vmf_pgoff at, struct vmf_extent *e)
@@ -94,18 +107,27 @@ static void extent_remember(struct file *f, const struct vmf_extent *e)
 		atomic_store_explicit(&f->data, e->first | (e->first + e->pages) << 32, memory_order_relaxed);
 }
 
+/* No data from here on: a hole up to the end that the file has now.  Past that nothing is known, and who reads it will see. */
+static int extent_tail(struct file *f, vmf_pgoff at, struct vmf_extent *e)
+{
+	uint64_t bytes;
+	int err = file_length(f, &bytes);
+
+	if (!err && at >= bytes >> f->shift)
+		err = ENXIO;
+	if (!err)
+		*e = (struct vmf_extent){ at, (bytes >> f->shift) - at, true };
+	return err;
+}
+
 /* A page that is data in part is data. */
 static int extent_seek(struct file *f, vmf_pgoff at, struct vmf_extent *e)
 {
 	off_t page = (off_t)1 << f->shift, data = lseek(f->fd, (off_t)(at << f->shift), SEEK_DATA), end;
 	vmf_pgoff first;
 
-	if (data < 0 && errno == ENXIO) {
-		*e = (struct vmf_extent){ at, UINT64_MAX - at, true };
-		return 0;
-	}
 	if (data < 0)
-		return errno;
+		return errno == ENXIO ? extent_tail(f, at, e) : errno;
 	first = (vmf_pgoff)(data >> f->shift);
 	if (first > at) {
 		*e = (struct vmf_extent){ at, first - at, true };
@@ -118,6 +140,19 @@ static int extent_seek(struct file *f, vmf_pgoff at, struct vmf_extent *e)
 	return e->pages ? 0 : EAGAIN;
 }
 
+/* A fault brings pages before its own as well, so the search begins at the first that it may bring. */
+static int extent_around(struct file *f, vmf_pgoff at, struct vmf_extent *e)
+{
+	vmf_pgoff from = at & ~(vmf_pgoff)(VMF_RUN_MAX - 1);
+	int err;
+
+	do {
+		err = extent_seek(f, from, e);
+		from = e->first + e->pages;
+	} while (!err && from <= at);
+	return err;
+}
+
 static int file_extent(void *self, vmf_pgoff at, struct vmf_extent *e)
 {
 	struct file *f = self;
@@ -125,7 +160,7 @@ static int file_extent(void *self, vmf_pgoff at, struct vmf_extent *e)
 
 	if (!extent_known(f, at, e)) {
 		/* Who cannot say is read. */
-		if (extent_seek(f, at, e))
+		if (extent_around(f, at, e))
 			*e = (struct vmf_extent){ at, 1, false };
 		if (!e->zero)
 			extent_remember(f, e);
@@ -135,19 +170,6 @@ static int file_extent(void *self, vmf_pgoff at, struct vmf_extent *e)
 }
 
 /* ------------------------------------------------------------------------------------------- the rest */
-
-static int file_length(void *self, uint64_t *bytes)
-{
-	struct file *f = self;
-	struct stat st;
-
-	if (fstat(f->fd, &st))
-		return errno;
-	*bytes = (uint64_t)st.st_size;
-	if (S_ISBLK(st.st_mode) && ioctl(f->fd, BLKGETSIZE64, bytes))
-		return errno;
-	return 0;
-}
 
 static int file_sync(void *self)
 {

@@ -140,7 +140,8 @@ static void print_end(const struct wayed *o, enum way_end end, unsigned seconds)
 		printf("  client: the %" PRIu64 " pages that it read were right\n", o->touched);
 }
 
-static int break_one(struct demo *d, const char *name, int (*server)(struct demo *, struct peer *))
+/* *right: the client got an error, and no wrong byte. */
+static int break_one(struct demo *d, const char *name, int (*server)(struct demo *, struct peer *), bool *right)
 {
 	struct peer p;
 	struct way w = { .kind = WAY_SERVED, .image = d->image, .socket = p.socket, .bytes = BROKEN, .breaks = true,
@@ -160,17 +161,24 @@ static int break_one(struct demo *d, const char *name, int (*server)(struct demo
 	peer_end(&p);
 	printf("  server: what it said\n");
 	peer_print_log(&p, "    ");
+	*right = end == WAY_SIGBUS && o.touched == o.found[PAGE_RIGHT];
 	return 0;
 }
 
 static int image_breaks(struct demo *d)
 {
+	bool right = false;
 	int err;
 
 	heading(d, "2. The image breaks: when the client has read half of it, it is cut there.");
-	err = break_one(d, "The hand-written handler:", start_naive);
+	err = break_one(d, "The hand-written handler:", start_naive, &right);
 	printf("\n");
-	return err ? err : break_one(d, "vmfault serve:", start_vmfault);
+	if (!err)
+		err = break_one(d, "vmfault serve:", start_vmfault, &right);
+	if (err || right)
+		return err;
+	fprintf(stderr, "demo: vmfault serve gave its client no error: this is a bug\n");
+	return VMF_EXIT_FAILED;
 }
 
 /* --------------------------------------------------------------------------------- 3: a pointer, and the end */

@@ -38,12 +38,13 @@ int peer_start(struct peer *p, const char *dir, const char *name, char *const *a
 
 void peer_end(struct peer *p)
 {
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 120; i++) {
 		if (waitpid(p->pid, NULL, WNOHANG))
 			return;
-		if (!i)
+		/* Some end with their client: give them the time for their last words. */
+		if (i == 20)
 			kill(p->pid, SIGTERM);
-		usleep(20000);
+		usleep(10000);
 	}
 	kill(p->pid, SIGKILL);
 	waitpid(p->pid, NULL, 0);

@@ -164,6 +164,7 @@ static void be_client(const struct way *w, struct wayed *out)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	vmf__walk_sigbus(base, w->bytes, "  client");
 	if (w->breaks) {
+		dup2(STDOUT_FILENO, STDERR_FILENO);
 		walk_and_break(w, base, out);
 		_exit(0);
 	}

@@ -126,7 +126,7 @@ void vmf__client_open(struct vmf_server *s, int socket)
 		return;
 	}
 	enlist(c);
-	c->hello_by = vmf__now() + hello_time;
+	c->hello_by = vmf__server_now() + hello_time;
 	set_timer(c, c->hello_by);
 	vmf__strand_watch(&c->strand, SOCKET, c->socket, EPOLLIN);
 }
@@ -180,7 +180,7 @@ static int begin(struct vmf_client *c, const struct vmf_hello *hello)
 		return -1;
 	}
 	if (!c->ever_served)
-		c->began = vmf__now();
+		c->began = vmf__server_now();
 	c->ever_served = true;
 	vmf__strand_watch(&c->strand, UFFD + c->servings, hello->uffd, EPOLLIN);
 	c->servings++;
@@ -203,7 +203,7 @@ static bool messages(struct vmf_client *c)
 		return false;
 	}
 	if (!c->hello_by && vmf__handshake_why(c->handshake))
-		c->hello_by = vmf__now() + hello_time;
+		c->hello_by = vmf__server_now() + hello_time;
 	return true;
 }
 
@@ -279,7 +279,7 @@ static void check_hello(struct vmf_client *c)
 {
 	const char *why;
 
-	if (!c->hello_by || vmf__now() < c->hello_by)
+	if (!c->hello_by || vmf__server_now() < c->hello_by)
 		return;
 	why = vmf__handshake_why(c->handshake);
 	refuse(c, why ? why : "nothing came from it in time");
@@ -368,7 +368,7 @@ static bool finished(struct vmf_client *c)
 /* When is there something to do without an event?  UINT64_MAX: never. */
 static uint64_t next_time(const struct vmf_client *c)
 {
-	uint64_t now = vmf__now(), at = c->hello_by ? c->hello_by : UINT64_MAX;
+	uint64_t now = vmf__server_now(), at = c->hello_by ? c->hello_by : UINT64_MAX;
 
 	if (at < now)
 		return now;

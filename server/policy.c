@@ -29,7 +29,7 @@ static void reason(const struct vmf_failed *f, char *buf, size_t n)
 /* The first failure of a client, and then one a second with how many there were in between. */
 static void say(struct vmf_client *c, const struct vmf_failed *f, const char *what)
 {
-	uint64_t now = vmf__now();
+	uint64_t now = vmf__server_now();
 	char why[128], more[40] = "";
 
 	if (c->failure_line && now - c->failure_line < second) {
@@ -47,7 +47,7 @@ static void say(struct vmf_client *c, const struct vmf_failed *f, const char *wh
 /* One alarm a second, however many clients stall. */
 static int64_t stall(struct vmf_client *c, const struct vmf_failed *f)
 {
-	uint64_t now = vmf__now(), last = atomic_load(&c->server->stall_line);
+	uint64_t now = vmf__server_now(), last = atomic_load(&c->server->stall_line);
 	char why[128];
 
 	if (now - last >= second && atomic_compare_exchange_strong(&c->server->stall_line, &last, now)) {

@@ -9,7 +9,7 @@
 void vmf__client_report(struct vmf_client *c)
 {
 	const struct vmf_session *t = &c->total;
-	double s = (double)(vmf__now() - c->began) / 1e9;
+	double s = (double)(vmf__server_now() - c->began) / 1e9;
 	const char *why = c->end ? c->end : "gone";
 	int r;
 

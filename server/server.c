@@ -19,7 +19,7 @@
 enum source { LISTENER, SIGNALS };
 enum { EXIT_FAILED = 1, EXIT_LACKING = 4, ACCEPTS = 16 };
 
-uint64_t vmf__now(void)
+uint64_t vmf__server_now(void)
 {
 	struct timespec t;
 

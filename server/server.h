@@ -49,6 +49,6 @@ int vmf__server_run(const struct vmf_serve_config *);
 
 /* A client has ended.  => takes the server's lock */
 void vmf__server_left(struct vmf_server *);
-uint64_t vmf__now(void); /* ns, monotonic */
+uint64_t vmf__server_now(void); /* ns, monotonic */
 
 #endif

@@ -11,9 +11,11 @@
 static void size_good(void)
 {
 	static const struct { const char *text; uint64_t is; } good[] = {
-		{ "0", 0 }, { "1", 1 }, { "4096", 4096 }, { "4k", 4096 }, { "4K", 4096 }, { "512M", UINT64_C(512) << 20 },
+		{ "0", 0 }, { "1", 1 }, { "4096", 4096 }, { "4k", 4096 }, { "4K", 4096 },
+		{ "512M", UINT64_C(512) << 20 },
 		{ "3g", UINT64_C(3) << 30 }, { "16T", UINT64_C(16) << 40 }, { "0x1000", 4096 }, { "0X10k", 16384 },
-		{ "0xfM", UINT64_C(15) << 20 }, { "18446744073709551615", UINT64_MAX }, { "0xffffffffffffffff", UINT64_MAX },
+		{ "0xfM", UINT64_C(15) << 20 }, { "18446744073709551615", UINT64_MAX },
+		{ "0xffffffffffffffff", UINT64_MAX },
 		{ "16777215T", UINT64_C(16777215) << 40 }, { "007", 7 },
 	};
 	uint64_t v;
@@ -27,9 +29,11 @@ static void size_good(void)
 
 static void size_bad(void)
 {
-	static const char *const bad[] = { "", " 1", "1 ", "-1", "+1", "k", "0x", "0xk", "1kk", "1kB", "1.5G", "1e3", "1P", "ten" };
-	static const char *const big[] = { "18446744073709551616", "0x10000000000000000", "16777216T", "18014398509481984k",
-					   "99999999999999999999999999999999999999", "99999999999999999999T" };
+	static const char *const bad[] = { "", " 1", "1 ", "-1", "+1", "k", "0x", "0xk", "1kk", "1kB", "1.5G", "1e3",
+					   "1P", "ten" };
+	static const char *const big[] = { "18446744073709551616", "0x10000000000000000", "16777216T",
+					   "18014398509481984k", "99999999999999999999999999999999999999",
+					   "99999999999999999999T" };
 	uint64_t v = 99;
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -625,10 +625,19 @@ static void step_unmap(struct model *m)
 {
 	unsigned first = pick(m, PAGES), n = 1 + pick(m, PAGES - first < 20 ? PAGES - first : 20);
 	int err = vmf_unmap(m->r->space, address(first), n);
+	bool stays = false;
 
 	CHECK(!err || err == -VMF_EBUSY || err == -VMF_ENOMEM);
-	for (unsigned i = 0; !err && i < n; i++)
-		m->page[first + i] = (struct page){ 0 };
+	/* What could not be detached stays, and so does everything above it. */
+	for (unsigned i = 0; i < n; i++) {
+		struct vmf_area *a = vmf_area_find(m->r->space, address(first + i));
+
+		stays |= a != NULL;
+		if (!stays)
+			m->page[first + i] = (struct page){ 0 };
+		vmf_area_put(a);
+	}
+	CHECK(!stays || err);
 }
 
 static void step_protect(struct model *m)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * Any bytes, in any pieces: the handshake and the checks of its regions neither crash nor let through what they promise
- * to refuse.  A target for libFuzzer (with VMF_LIBFUZZER); without it, a program that runs the files it is given, and
+ * to refuse.  A target for libFuzzer (with VMF_LIBFUZZER); without it, a program that runs the files of the corpus, and
  * many changed copies of each, always the same ones.
  */
 #include "server/handshake.h"
 #include "server/regions.h"
 #include "vmtest.h"
+#include <dirent.h>
 #include <fcntl.h>
 
 #define IMAGE (UINT64_C(1) << 30)
@@ -107,12 +108,27 @@ static void run_file(const char *path)
 		LLVMFuzzerTestOneInput(to, changed(from, (size_t)n, to, &seed));
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
+	const char *source = getenv("VMF_SOURCE");
+	char path[4096];
+	struct dirent *e;
+	unsigned files = 0;
+	DIR *d;
+
 	alarm(60);
-	for (int i = 1; i < argc; i++)
-		run_file(argv[i]);
-	printf("%d files, %d copies of each\n", argc - 1, COPIES);
-	return argc < 2;
+	snprintf(path, sizeof path, "%s/tests/server/corpus", source ? source : ".");
+	d = opendir(path);
+	if (!d)
+		vmtest_fail("%s cannot be read", path);
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.') {
+			snprintf(path, sizeof path, "%s/tests/server/corpus/%s", source ? source : ".", e->d_name);
+			run_file(path);
+			files++;
+		}
+	closedir(d);
+	printf("%u files, %d copies of each\n", files, COPIES);
+	return !files;
 }
 #endif

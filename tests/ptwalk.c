@@ -532,11 +532,20 @@ static void huge_pages(void)
 	run.va += PAGE;
 	CHECK_EQ(enter(run), -VMF_ENOSYS); /* not aligned */
 	run.va -= PAGE;
+	run.flags = VMF_RUN_RAW;
+	run.n = 513;
+	CHECK_EQ(enter(run), -VMF_ENOSYS);
+	run.flags = 0;
+	run.n = 1024; /* more than one frame */
+	CHECK_EQ(enter(run), -VMF_ENOSYS);
+	run.n = 512;
 	CHECK_EQ(enter(run), 512);
 	CHECK(cpu_look(1023).pfn.n == RAM_PFN + 511 && !cpu_look(1024).present);
 	CHECK_EQ(enter(small), 0);
 	small.prot |= VMF_W;
 	CHECK_EQ(enter(small), -VMF_EEXIST); /* that would make all of it writable */
+	small = run_of(512, RAM_PFN, 1, VMF_R | VMF_W);
+	CHECK_EQ(enter(small), -VMF_EEXIST);
 	CHECK_EQ(cpu_look(600).prot, VMF_R);
 	remove_pages(600, 1, false);
 	CHECK(m.gather.n == 1 && m.gather.pfn[0] == RAM_PFN);
@@ -544,7 +553,7 @@ static void huge_pages(void)
 	machine_close();
 }
 
-static void nothing_allowed(void)
+static void protecting(void)
 {
 	for (unsigned f = 0; f < 3; f++) {
 		struct vmf_pmap *p = &m.walk.pmap;
@@ -553,6 +562,9 @@ static void nothing_allowed(void)
 		machine_open(formats[f], 4);
 		supply();
 		CHECK_EQ(enter(run_of(1, RAM_PFN, 1, VMF_R | VMF_W)), 1);
+		CHECK_ERR(p->ops->protect(p, BASE, 8, VMF_R | VMF_X), 0);
+		p->ops->update(p);
+		CHECK_EQ(cpu_look(1).prot, VMF_R); /* it takes, and never gives */
 		CHECK_ERR(p->ops->protect(p, BASE, 8, 0), 0);
 		CHECK_ERR(p->ops->query(p, BASE + PAGE, &e), 0);
 		CHECK(e.present && e.prot == 0 && e.pfn.n == RAM_PFN);
@@ -637,7 +649,7 @@ static void what_is_refused(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(random_against_array), VMTEST(fence_after_entering), VMTEST(upgrade_is_seen), VMTEST(update_ends_it),
-	VMTEST(empty_reserve), VMTEST(something_else_there), VMTEST(huge_pages), VMTEST(nothing_allowed),
+	VMTEST(empty_reserve), VMTEST(something_else_there), VMTEST(huge_pages), VMTEST(protecting),
 	VMTEST(tables_go), VMTEST(sv39_by_the_manual), VMTEST(what_is_refused),
 };
 VMTEST_MAIN(tests, 20)

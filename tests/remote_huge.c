@@ -42,21 +42,37 @@ static void zeroes(void)
 	bed_close(&b);
 }
 
-/* A hole within a page, and an image that ends within one. */
+/* A file as the image, with a hole within a page, and an end within one. */
 static void parts(void)
 {
-	struct bed_config config = plain;
+	static char text[PAGE];
+	const char bytes = 'b';
+	char path[40];
+	int fd = memfd_create("image", MFD_CLOEXEC);
+	struct vmf_file_config fc = { .size = sizeof(fc), .flags = VMF_STREAM | VMF_RDONLY };
+	struct vmf_object *file;
 	struct bed b;
 
-	config.bytes = 3 * HUGE + 5 * PAGE + 77;
-	bed_open(&b, &config);
-	b.back.hole = 600;
-	b.back.hole_pages = 100;
+	memset(text, bytes, sizeof(text));
+	for (uint64_t i = 0; i < 3 * 512 + 5; i++)
+		if (i < 600 || i >= 700)
+			CHECK_EQ(pwrite(fd, text, PAGE, (off_t)(i * PAGE)), PAGE);
+	CHECK_EQ(pwrite(fd, text, 77, (3 * 512 + 5) * PAGE), 77);
+	bed_prepare(&b, &plain);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK_ERR(vmf_file_object(b.port, &file, path, &fc), 0);
+	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, file, NULL), 0);
 	CHECK(bed_reads_zero(&b, 650 * PAGE));
-	CHECK(bed_reads(&b, 599 * PAGE, 599 * PAGE));
-	CHECK(bed_reads(&b, 3 * HUGE + 5 * PAGE, 3 * HUGE + 5 * PAGE));
-	CHECK(bed_zeroes(client_data(&b.client, 0) + 77, PAGE - 77));
-	CHECK(bed_reads_zero(&b, 3 * HUGE + 6 * PAGE));
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, 599 * PAGE, 2 * PAGE, 0), 0);
+	CHECK(!memcmp(client_data(&b.client, 0), text, PAGE) && bed_zeroes(client_data(&b.client, 0) + PAGE, PAGE));
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, 3 * HUGE + 5 * PAGE, 2 * PAGE, 0), 0);
+	CHECK(!memcmp(client_data(&b.client, 0), text, 77));
+	CHECK(bed_zeroes(client_data(&b.client, 0) + 77, 2 * PAGE - 77));
+	CHECK_EQ(b.session->failed, 0);
+	vmf_linux_adopt_close(b.space);
+	b.space = NULL;
+	vmf_object_put(file);
+	close(fd);
 	bed_close(&b);
 }
 
@@ -149,7 +165,7 @@ int main(int argc, char **argv)
 	}
 	pid = fork();
 	if (!pid)
-		_exit(vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 20, argc, argv));
+		vmtest_end(vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 20, argc, argv));
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	hugepages_end();

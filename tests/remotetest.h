@@ -427,6 +427,8 @@ static inline void bed_close(struct bed *b)
 	if (b->space)
 		vmf_linux_adopt_close(b->space);
 	vmf_object_put(b->object);
+	/* Its thread may be on its way out of the last read, which holds the object. */
+	CHECK_SOON(__atomic_load_n(&b->back.closed, __ATOMIC_ACQUIRE));
 	testback_close(&b->back);
 	vmf_linux_close(b->port);
 	client_end(&b->client);

@@ -4,9 +4,10 @@
  * reads no zeroes, and the good one does not notice.
  */
 #include "serve_rig.h"
+#include <sys/resource.h>
 #include <sys/socket.h>
 
-enum { IMAGE_PAGES = 2048, BYTES = 1 << 20 };
+enum { IMAGE_PAGES = 2048, BYTES = 1 << 20, CROWD = 30 };
 
 enum fds { NONE, ONE, TWO, MANY, A_FILE, A_PIPE, A_SOCKET };
 struct bad {
@@ -29,7 +30,7 @@ static const struct bad bads[] = {
 	{ "[{\"base_host_virt_addr\":@]", ONE, "broken JSON" },
 	{ "[{'size':1}]", ONE, "broken JSON" },
 	{ "{}", ONE, "broken JSON" },
-	{ "[\n\r\x1b[31m]", ONE, "broken JSON" },
+	{ "[\n\r\x1b 31m]", ONE, "broken JSON" },
 	{ "[]", ONE, "no region" },
 	{ "[!]", ONE, "longer than 65536 bytes" },
 	{ R("\"@\"," MEMORY ",\"offset\":0"), ONE, "not an integer" },
@@ -127,9 +128,24 @@ static int good_client(void *arg)
 	return guest_verify(&g, 0, 2) ? 1 : 0;
 }
 
+/* A byte now and then does not buy time. */
+static int trickler(void *arg)
+{
+	struct guest g;
+	int i = 0;
+
+	(void)arg;
+	CHECK(guest_memory(&g, BYTES, PAGE));
+	guest_dial(&g, s.sock);
+	do
+		guest_send(g.sock, i ? "7" : "[", 1, &g.uffd, i == 0);
+	while (!guest_closed(g.sock, 100) && ++i < 90);
+	return i < 90 ? 0 : 1;
+}
+
 static void all_bad(void)
 {
-	pid_t pid[BADS];
+	pid_t pid[BADS], slow = client_fork(trickler, NULL);
 	char want[256];
 
 	for (unsigned i = 0; i < BADS; i++)
@@ -150,7 +166,10 @@ static void all_bad(void)
 		if (!strstr(line, bads[i].why) || strstr(line, bads[i].why) > strchr(line, '\n'))
 			vmtest_fail("'%.*s' does not say '%s'", (int)strcspn(line, "\n"), line, bads[i].why);
 	}
-	CHECK_EQ(serve_lines(s.err, "\n"), BADS);
+	CHECK_EQ(client_wait(slow), 0);
+	snprintf(want, sizeof want, "client %d refused: the message is incomplete\n", (int)slow);
+	serve_says(s.err, want);
+	CHECK_EQ(serve_lines(s.err, "\n"), BADS + 1);
 }
 
 static void beside_a_good_one(void)
@@ -212,6 +231,96 @@ static void refused_reads_no_zeroes(void)
 	serve_close(&s);
 }
 
+/* What was handed over before goes on being served. */
+static int good_then_bad(void *arg)
+{
+	struct guest g;
+
+	(void)arg;
+	guest_start(&g, s.sock, IMAGE_PAGES * PAGE);
+	CHECK(guest_peek(&g, 0) >= 0);
+	guest_send(g.sock, "[7]", 3, NULL, 0);
+	CHECK(guest_closed(g.sock, 9000));
+	close(g.uffd);
+	return guest_verify(&g, 0, 2) ? 1 : 0;
+}
+
+static void bad_second_message(void)
+{
+	pid_t pid;
+
+	serve_open(&s);
+	image_make(s.image, 0, IMAGE_PAGES);
+	SERVE_START(&s, NULL);
+	pid = client_fork(good_then_bad, NULL);
+	CHECK_EQ(client_wait(pid), 0);
+	CHECK_EQ(serve_count(&s, pid, "pages"), IMAGE_PAGES);
+	serve_says(s.err, "refused: region 0 is not an object\n");
+	CHECK_EQ(serve_stop(&s), 0);
+	serve_close(&s);
+}
+
+static unsigned files_of(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	CHECK(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+static int verifier(void *arg)
+{
+	struct guest g;
+
+	(void)arg;
+	guest_start(&g, s.sock, IMAGE_PAGES * PAGE);
+	return guest_verify(&g, 0, 2) ? 1 : 0;
+}
+
+/* Descriptors run out: whoever comes is turned away at once, who is there is served, and later all is well again. */
+static void too_many_files(void)
+{
+	struct rlimit few = { 0, 4096 };
+	struct guest g[CROWD];
+	unsigned idle;
+	pid_t good;
+	char c;
+
+	serve_open(&s);
+	image_make(s.image, 0, IMAGE_PAGES);
+	SERVE_START(&s, NULL);
+	idle = files_of(s.pid);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
+	good = client_fork(good_client, NULL);
+	CHECK_EQ(read(good_end[0], &c, 1), 1);
+	few.rlim_cur = files_of(s.pid) + 10;
+	CHECK_EQ(prlimit(s.pid, RLIMIT_NOFILE, &few, NULL), 0);
+	for (int i = 0; i < CROWD; i++) {
+		g[i] = (struct guest){ .sock = -1 };
+		guest_dial(&g[i], s.sock);
+	}
+	CHECK(guest_closed(g[CROWD - 1].sock, 4000));
+	serve_says(s.err, "refused: ");
+	serve_says(s.err, "too many open files");
+	CHECK_EQ(write(good_end[0], "2", 1), 1);
+	CHECK_EQ(client_wait(good), 0);
+	for (int i = 0; i < CROWD; i++)
+		close(g[i].sock);
+	CHECK_SOON(files_of(s.pid) == idle);
+	good = client_fork(verifier, NULL);
+	CHECK_EQ(client_wait(good), 0);
+	CHECK_SOON(files_of(s.pid) == idle);
+	CHECK_EQ(serve_stop(&s), 0);
+	serve_close(&s);
+}
+
 /* A connection that says nothing and goes away is a look at whether somebody is there, not an error. */
 static void a_look(void)
 {
@@ -223,12 +332,15 @@ static void a_look(void)
 	guest_dial(&g, s.sock);
 	close(g.sock);
 	CHECK_EQ(serve_stop(&s), 0);
-	CHECK_EQ(strlen(serve_text(s.err)), 0);
+	CHECK(!strstr(serve_text(s.err), "refused"));
 	CHECK_EQ(strlen(serve_text(s.out)), 0);
 	serve_close(&s);
 }
 
-static const struct vmtest tests[] = { VMTEST(beside_a_good_one), VMTEST(refused_reads_no_zeroes), VMTEST(a_look) };
+static const struct vmtest tests[] = {
+	VMTEST(beside_a_good_one), VMTEST(refused_reads_no_zeroes), VMTEST(bad_second_message),
+	VMTEST(too_many_files), VMTEST(a_look),
+};
 
 int main(int argc, char **argv)
 {

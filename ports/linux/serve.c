@@ -244,6 +244,8 @@ int vmf_linux_serve(struct vmf_space *space)
 
 	if (!r)
 		return -VMF_EINVAL;
+	if (vmf__remote_gone(r))
+		return -VMF_EGONE;
 	do {
 		err = vmf__inbox_drain(r);
 		if (!err)

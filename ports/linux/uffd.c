@@ -88,29 +88,33 @@ static long filled(int ret, int64_t done)
 long vmf__uffd_copy(int fd, uintptr_t va, const void *from, size_t bytes, unsigned mode)
 {
 	struct uffdio_copy c = { .dst = va, .src = (uintptr_t)from, .len = bytes, .mode = mode };
+	int ret = ioctl(fd, UFFDIO_COPY, &c);
 
-	return filled(ioctl(fd, UFFDIO_COPY, &c), c.copy);
+	return filled(ret, c.copy);
 }
 
 long vmf__uffd_zero(int fd, uintptr_t va, size_t bytes, unsigned mode)
 {
 	struct uffdio_zeropage z = { .range = { va, bytes }, .mode = mode };
+	int ret = ioctl(fd, UFFDIO_ZEROPAGE, &z);
 
-	return filled(ioctl(fd, UFFDIO_ZEROPAGE, &z), z.zeropage);
+	return filled(ret, z.zeropage);
 }
 
 long vmf__uffd_cont(int fd, uintptr_t va, size_t bytes, unsigned mode)
 {
 	struct uffdio_continue c = { .range = { va, bytes }, .mode = mode };
+	int ret = ioctl(fd, UFFDIO_CONTINUE, &c);
 
-	return filled(ioctl(fd, UFFDIO_CONTINUE, &c), c.mapped);
+	return filled(ret, c.mapped);
 }
 
 long vmf__uffd_poison(int fd, uintptr_t va, size_t bytes, unsigned mode)
 {
 	struct vmf__uffdio_poison p = { .range = { va, bytes }, .mode = mode };
+	int ret = ioctl(fd, VMF__UFFDIO_POISON, &p);
 
-	return filled(ioctl(fd, VMF__UFFDIO_POISON, &p), p.updated);
+	return filled(ret, p.updated);
 }
 
 int vmf__uffd_wp(int fd, uintptr_t va, size_t bytes, bool protect)

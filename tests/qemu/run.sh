@@ -208,6 +208,7 @@ check_client_line() {
 	[ "${faults:-0}" -gt 0 ] || fail "no faults in the line for the client"
 	[ "${pages:-0}" -ge $((file_bytes / 4096)) ] || fail "${pages:-no} pages cannot hold $file_bytes bytes"
 	[ "${bytes:-0}" -ge "$file_bytes" ] || fail "${bytes:-no} bytes cannot hold $file_bytes bytes"
+	[ ! -s "$work/serve-errors.log" ] || fail "vmfault serve complains"
 }
 
 # restore MODE [OPTION...]: leaves $faults, and the mode's line in the table.
