@@ -63,7 +63,8 @@ bench: all
 	ninja -C $(BUILD) bench
 
 install: all
-	meson install -C $(BUILD) --no-rebuild
+	meson configure -Dprefix=$(PREFIX) $(BUILD)
+	meson install -C $(BUILD)
 
 deps:
 	scripts/deps build clang cross metal qemu man

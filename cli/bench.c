@@ -86,7 +86,7 @@ static int open_client(struct bench *b)
 	if (!err)
 		return -1;
 	if (b->huge && err == -ENOMEM) {
-		vmf__fail(self, "--huge: no %" PRIu64 " free 2 MiB pages; sysctl vm.nr_hugepages=%" PRIu64,
+		vmf__fail(self, "--huge: no %" PRIu64 " free 2 MiB pages; sudo sysctl -w vm.nr_hugepages=%" PRIu64,
 			  b->size >> 21, b->size >> 21);
 		return VMF_EXIT_LACKING;
 	}

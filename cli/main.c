@@ -23,7 +23,8 @@ static int help(void)
 	       "virtual machines, and what is needed to try it.\n\n");
 	for (unsigned i = 0; i < COMMANDS; i++)
 		printf("  vmfault %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\n'vmfault COMMAND --help' says more, and so does 'man vmfault-COMMAND'.\n");
+	printf("\n'vmfault COMMAND --help' says more, and so does 'man vmfault-COMMAND'.\n"
+	       "'vmfault --completion' prints a completion for bash.\n");
 	return VMF_EXIT_OK;
 }
 

@@ -61,7 +61,7 @@ static uint64_t own_faults(void)
 static void touch_all(struct vmf_walker *me)
 {
 	const struct vmf_walk *w = me->walk;
-	uint64_t early = w->early / w->threads, before = vmf__walk_now(), after;
+	uint64_t before = vmf__walk_now(), after;
 
 	for (uint64_t i = me->from; i < me->to; i++) {
 		(void)w->base[(w->random ? vmf__walk_shuffle(i, w->pages) : i) * w->page];
@@ -69,8 +69,6 @@ static void touch_all(struct vmf_walker *me)
 		vmf__latency_add(&me->latency, after - before);
 		if (i == me->from)
 			me->first = after;
-		if (i - me->from + 1 == early)
-			me->early = after;
 		atomic_store_explicit(&me->done, i - me->from + 1, memory_order_relaxed);
 		before = vmf__walk_now();
 	}
@@ -142,8 +140,6 @@ void vmf__walk_end(struct vmf_walk *w, struct vmf_walked *out)
 		pthread_join(me->thread, NULL);
 		if (me->first && me->first - w->start < out->first_ns)
 			out->first_ns = me->first - w->start;
-		if (me->early && me->early - w->start > out->early_ns)
-			out->early_ns = me->early - w->start;
 		if (me->end - w->start > out->all_ns)
 			out->all_ns = me->end - w->start;
 		out->faults += me->faults;

@@ -16,7 +16,7 @@ struct vmf_walker {
 	struct vmf_walk *walk;
 	pthread_t thread;
 	uint64_t from, to;
-	uint64_t first, early, end; /* times: ns on CLOCK_MONOTONIC */
+	uint64_t first, end; /* times: ns on CLOCK_MONOTONIC */
 	uint64_t faults;
 	_Alignas(128) atomic_uint_fast64_t done; /* pages */
 	struct vmf_latency latency;
@@ -25,7 +25,6 @@ struct vmf_walk {
 	const volatile unsigned char *base; /* from here on the caller's to set */
 	uint64_t pages, page;               /* page: bytes */
 	uint64_t start;                     /* what times count from: vmf__walk_now() */
-	uint64_t early;                     /* one more moment is of interest: after so many pages; 0: none */
 	unsigned threads;
 	bool random;                        /* a fixed order that looks random: the same in each run */
 
@@ -34,8 +33,8 @@ struct vmf_walk {
 	int ended;                          /* an eventfd, readable when the last one has ended */
 };
 struct vmf_walked {
-	uint64_t first_ns, early_ns, all_ns; /* since start */
-	uint64_t faults;                     /* page faults of the threads, as the kernel counts them */
+	uint64_t first_ns, all_ns; /* since start */
+	uint64_t faults;           /* page faults of the threads, as the kernel counts them */
 	struct vmf_latency latency;
 };
 

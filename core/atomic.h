@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The few atomic operations that the core uses: on words of at most a pointer's size, because 32-bit CPUs have no others
- * without library calls.
+ * The few atomic operations that the core uses: on words of at most a pointer's size, because 32-bit CPUs have no
+ * others without library calls.
  */
 #ifndef VMF_ATOMIC_H
 #define VMF_ATOMIC_H

@@ -9,8 +9,13 @@
 
 struct block { vmf_pgoff lo, hi; };
 
-/* What a fault brings: the aligned block around it, or the whole page of a window of huge pages.  Inside the object, and
- * inside the area where nobody else would use the rest. */
+/* A run failed that was longer than what this fault needs: from now on it asks for its own page alone. */
+#define ALONE 0x80u
+
+static bool alone(const struct vmf_fault *f) { return f->ticket->flags & ALONE; }
+
+/* What a fault brings: the aligned block around it, or the whole page of a window of huge pages.  Inside the object,
+ * and inside the area where nobody else would use the rest. */
 static struct block block_of(const struct vmf_fault *f)
 {
 	const struct vmf_object *o = f->object;
@@ -19,6 +24,8 @@ static struct block block_of(const struct vmf_fault *f)
 
 	if (f->area->window.order)
 		return b;
+	if (alone(f))
+		return (struct block){ f->off, f->off + 1 };
 	b.lo = vmf__max(b.lo, f->area->off);
 	b.hi = vmf__min(b.hi, vmf__min(f->area->off + f->area->pages, vmf__object_pages(o)));
 	return b;
@@ -57,7 +64,12 @@ static bool fill_says(struct vmf_fault *f, struct vmf_result *r)
 	}
 	if (f->off - fill->io.first < fill->good || fill->stale)
 		return false;
-	*r = vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, fill->err);
+	if (fill->io.n > 1 && !alone(f) && !f->area->window.order) {
+		f->ticket->flags |= ALONE;
+		ticket_forget(f);
+		return false;
+	}
+	*r = vmf__result(VMF_SIGBUS, fill->err ? VMF_WHY_IOERR : VMF_WHY_DRIVER, fill->err);
 	return true;
 }
 
@@ -264,21 +276,32 @@ static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 	vmf__fill_put(fill);
 }
 
-/* The extent around the page: the block is cut to it.  A positive error number if the backing cannot say. */
-static int extent_of(const struct vmf_fault *f, struct block *b, bool *zero)
+/* The extent that holds the page, however little the backing says at a time: it may know only what follows the page
+ * that it is asked for, so it is asked from the start of the block on.  false: it does not say, so everything is
+ * data. */
+static bool extent_find(const struct vmf_fault *f, vmf_pgoff at, struct vmf_extent *e, int *err)
 {
 	const struct vmf_object *o = f->object;
-	struct vmf_extent e = { 0 };
+
+	for (;; at = e->first + e->pages) {
+		*e = (struct vmf_extent){ 0 };
+		*err = o->backing->extent ? o->backing->extent(o->backing_self, at, e) : 0;
+		if (*err || e->first > at || at - e->first >= e->pages)
+			return false;
+		if (f->off - e->first < e->pages)
+			return true;
+	}
+}
+
+/* Cuts the block to the extent.  A positive error number if the backing cannot say. */
+static int extent_of(const struct vmf_fault *f, struct block *b, bool *zero)
+{
+	struct vmf_extent e;
 	int err;
 
 	*zero = false;
-	if (!o->backing->extent)
-		return 0;
-	err = o->backing->extent(o->backing_self, f->off, &e);
-	if (err)
+	if (!extent_find(f, b->lo, &e, &err))
 		return err;
-	if (e.first > f->off || !e.pages || f->off - e.first >= e.pages)
-		return 0;
 	if (f->area->window.order) {
 		*zero = e.zero && e.first <= b->lo && e.first + e.pages >= b->hi;
 		return 0;
@@ -304,7 +327,7 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 		*r = vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, err);
 		return true;
 	}
-	if (!zero && ahead > 1)
+	if (!zero && ahead > 1 && !alone(f))
 		b.hi = vmf__max(b.hi, vmf__min(f->off + ahead, vmf__object_pages(o)));
 	vmf_lock_take(f->port, &o->lock);
 	page = vmf__page_at(o, f->off);
@@ -332,16 +355,14 @@ static struct vmf_result cached_fault(struct vmf_fault *f)
 {
 	struct vmf_result r;
 
-	/* One round to fetch, one to show; a third only if somebody took the page in between. */
-	for (int rounds = 0; rounds < 3; rounds++) {
+	/* One round to fetch and one to show; more if a longer run failed, or somebody took the page in between. */
+	for (int rounds = 0; rounds < 4; rounds++) {
 		if (f->off >= vmf__object_pages(f->object))
 			return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
 		if (fill_says(f, &r) || show(f, &r))
 			return r;
 		ticket_forget(f);
 		if (fetch(f, &r))
-			return r;
-		if (fill_says(f, &r))
 			return r;
 	}
 	return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
@@ -353,6 +374,12 @@ static struct vmf_result stream_zero(struct vmf_fault *f, struct block b)
 {
 	vmf__slot_hold(f->port, f->slot, f->area, b.lo, (uint32_t)(b.hi - b.lo), VMF__ENTERING);
 	return vmf__enter_zero(f, b.lo, b.hi - b.lo);
+}
+
+/* Where a run of n pages that holds the page begins, in a run of up to 2n + 1 from first. */
+static vmf_pgoff stream_half(const struct vmf_fault *f, vmf_pgoff first, uint32_t n)
+{
+	return f->off - first < n ? first : vmf__max(first + n, f->off + 1 - n);
 }
 
 /* Frames for the block, adjacent, because one call gives them away; halved around the page while memory is scarce. */
@@ -370,7 +397,7 @@ static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b)
 			vmf__fill_put(fill);
 			return NULL;
 		}
-		vmf__fill_shrink(fill, f->off - fill->io.first < n ? fill->io.first : vmf__max(fill->io.first + n, f->off + 1 - n), n);
+		vmf__fill_shrink(fill, stream_half(f, fill->io.first, n), n);
 	}
 	fill->epoch = vmf__load(&f->object->epoch);
 	return fill;
@@ -388,31 +415,49 @@ static struct vmf_result stream_show(struct vmf_fault *f, struct vmf__fill *fill
 	return vmf__enter_frames(f, fill->io.first, fill->frame, n, f->area->prot);
 }
 
-static struct vmf_result stream_fault(struct vmf_fault *f)
+/* Starts a read, or shows zeroes at once.  true: *r is the answer */
+static bool stream_fetch(struct vmf_fault *f, struct vmf_result *r)
 {
 	struct block b = block_of(f);
 	struct vmf__fill *fill;
-	struct vmf_result r;
 	bool zero;
-	int err;
+	int err = extent_of(f, &b, &zero);
 
-	if (!ticket_fill(f)) {
-		err = extent_of(f, &b, &zero);
-		if (err)
-			return vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, err);
-		if (zero && f->area->window.zero)
-			return stream_zero(f, b);
-		fill = stream_fill(f, b);
-		if (!fill)
-			return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
-		fill_begin(f, fill, zero);
+	if (err) {
+		*r = vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, err);
+		return true;
 	}
-	if (fill_says(f, &r))
-		return r;
-	return stream_show(f, ticket_fill(f));
+	if (zero && f->area->window.zero) {
+		*r = stream_zero(f, b);
+		return true;
+	}
+	fill = stream_fill(f, b);
+	if (fill)
+		fill_begin(f, fill, zero);
+	else
+		*r = vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
+	return !fill;
 }
 
-struct vmf_result vmf__backed_fault(struct vmf_fault *f) { return f->object->stream ? stream_fault(f) : cached_fault(f); }
+static struct vmf_result stream_fault(struct vmf_fault *f)
+{
+	struct vmf_result r;
+
+	for (int rounds = 0; rounds < 3; rounds++) {
+		if (fill_says(f, &r))
+			return r;
+		if (ticket_fill(f))
+			return stream_show(f, ticket_fill(f));
+		if (stream_fetch(f, &r))
+			return r;
+	}
+	return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
+}
+
+struct vmf_result vmf__backed_fault(struct vmf_fault *f)
+{
+	return f->object->stream ? stream_fault(f) : cached_fault(f);
+}
 
 /* ------------------------------------------------------------------------------------------ the object */
 

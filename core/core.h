@@ -86,7 +86,8 @@ struct vmf_slot {
 	uint8_t pad[64 - 16 - 2 * sizeof(void *)];
 };
 struct vmf_slot *vmf__slot_enter(struct vmf_port *); /* LOOKING; NULL: no slot, or nested too deeply */
-void vmf__slot_hold(struct vmf_port *, struct vmf_slot *, struct vmf_area *, vmf_pgoff first, uint32_t n, unsigned state);
+void vmf__slot_hold(struct vmf_port *, struct vmf_slot *, struct vmf_area *, vmf_pgoff first, uint32_t n,
+		    unsigned state);
 bool vmf__slot_commit(struct vmf_slot *);               /* ASKING -> ENTERING; false: stale */
 void vmf__slot_widen(struct vmf_port *, struct vmf_slot *, vmf_pgoff first, uint32_t n); /* => ENTERING */
 void vmf__slot_relax(struct vmf_slot *);                /* ENTERING -> ASKING */
@@ -121,8 +122,8 @@ int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_
 
 /* --------------------------------------------------------------------------------------------- pages.c */
 
-/* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be read
- * in a slot that is ENTERING (revoke waits for it before they change). */
+/* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be
+ * read in a slot that is ENTERING (revoke waits for it before they change). */
 enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_PIN = 256 };
 struct vmf__page {
 	void *of;      /* FILLING: the fill, or NULL while the page is being dropped; else the frame or NULL */
@@ -137,7 +138,10 @@ struct vmf__leaf {
 struct vmf__node { void *child[16]; };
 struct vmf__pages { void *root; uint32_t levels; };
 
-static inline enum vmf_state vmf__state(const struct vmf__page *p) { return (enum vmf_state)(vmf__load(&p->word) & VMF__P_STATE); }
+static inline enum vmf_state vmf__state(const struct vmf__page *p)
+{
+	return (enum vmf_state)(vmf__load(&p->word) & VMF__P_STATE);
+}
 static inline void vmf__set_state(struct vmf__page *p, enum vmf_state s)
 {
 	vmf__store(&p->word, (vmf__peek(&p->word) & ~(uint32_t)VMF__P_STATE) | (uint32_t)s);
@@ -174,14 +178,17 @@ struct vmf_object {
 	uint32_t around, readahead;
 };
 /* room: the most pages that it can grow to.  stream, backed, readonly are set by the caller afterwards. */
-int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_ops *, void *priv, uint64_t pages, uint64_t room,
-		    bool segmented);
+int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_ops *, void *priv, uint64_t pages,
+		    uint64_t room, bool segmented);
 /* In every area that is not by copy: nothing of the range is shown any more / nothing of it can be written without a
  * fault.  Faults in flight that learnt of it before do not enter. => any lock */
 int vmf__object_hide(struct vmf_object *, vmf_pgoff first, uint64_t n);
 int vmf__object_clean(struct vmf_object *, vmf_pgoff first, uint64_t n);
 /* Do writes to clean pages have to be seen? */
-static inline bool vmf__object_tracks(const struct vmf_object *o) { return (o->backed && !o->readonly) || o->ops->mkwrite; }
+static inline bool vmf__object_tracks(const struct vmf_object *o)
+{
+	return (o->backed && !o->readonly) || o->ops->mkwrite;
+}
 static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
 
 /* ------------------------------------------------------------------------------- area.c, space.c, map.c */
@@ -200,7 +207,7 @@ struct vmf_area {
 	struct vmf_window window;
 	void *priv;
 	struct vmf_area *next, **link; /* the object's list, under areas_lock */
-	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; a hint, racy on purpose */
+	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; hints, unlocked */
 };
 struct vmf__table { uint32_t n, room; struct vmf_area *area[]; }; /* sorted by va */
 /* struct vmf_stats as words that every CPU can add to; spread by slot over cache lines. */
@@ -259,13 +266,15 @@ static inline void vmf__tally(struct vmf__counters *c, size_t i, uint64_t n)
 }
 
 /* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */
-struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n, unsigned prot);
+struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n,
+				    unsigned prot);
 struct vmf_result vmf__enter_pfns(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
 struct vmf_result vmf__enter_zero(struct vmf_fault *, vmf_pgoff, uint64_t n);
-/* ASKING -> ENTERING for the fault's page, and for the rest of [at, at+n) if nothing was revoked meanwhile (else f->lo and
- * f->hi leave it out).  false: the page itself was, or it is not in the run and something was. */
+/* ASKING -> ENTERING for the fault's page, and for the rest of [at, at+n) if nothing was revoked meanwhile (else
+ * f->lo and f->hi leave it out).  false: the page itself was, or it is not in the run and something was. */
 bool vmf__enter_begin(struct vmf_fault *, vmf_pgoff at, uint32_t n);
-/* Are these n frames that the fault's window can show from `at` on?  NONE, DRIVER, or POLICY: foreign in a window by offset. */
+/* Are these n frames that the fault's window can show from `at` on?  NONE, DRIVER, or POLICY: foreign in a window by
+ * offset. */
 void vmf__frames_put(struct vmf_port *, struct vmf_frame *const *, uint32_t n); /* bad ones are left alone */
 enum vmf_why vmf__frames_good(const struct vmf_fault *, vmf_pgoff at, struct vmf_frame *const *, uint32_t n);
 /* Is this pfn run mappable with these attributes?  NONE, HOLE or ATTR. */

@@ -95,6 +95,8 @@ static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
 
 	if (why)
 		return vmf__result(VMF_SIGBUS, why, 0);
+	if (!(ans.prot & f->access))
+		return vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 	run_clean(f, &ans);
 	if (!vmf__enter_begin(f, ans.first, ans.n))
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
@@ -104,7 +106,8 @@ static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
 static struct vmf_result ask_nopage(struct vmf_fault *f, const struct vmf_req *req)
 {
 	struct vmf_frame *frames[VMF__DRIVER_RUN] = { 0 };
-	struct vmf_ans ans = { .frames = frames, .max = VMF__DRIVER_RUN, .first = f->off, .prot = req->prot, .attr = f->area->attr };
+	struct vmf_ans ans = { .frames = frames, .max = VMF__DRIVER_RUN, .first = f->off, .prot = req->prot,
+			       .attr = f->area->attr };
 	enum vmf_code code = f->object->ops->nopage(req, &ans);
 	struct vmf_result r;
 
@@ -126,6 +129,8 @@ static struct vmf_result ask_nopfn(struct vmf_fault *f, const struct vmf_req *re
 		return answer_other(f, code, &ans);
 	if (!run_good(f, &ans) || ans.n > VMF_RUN_MAX || ans.pfn.n + ans.n < ans.pfn.n)
 		return answer_bad();
+	if (!(ans.prot & f->access))
+		return vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 	run_clean(f, &ans);
 	if (!vmf__enter_begin(f, ans.first, ans.n))
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);

@@ -215,8 +215,11 @@ enum vmf_why vmf__frames_good(const struct vmf_fault *f, vmf_pgoff at, struct vm
 	return VMF_WHY_NONE;
 }
 
+/* In the area, not more than it allows, and if it holds the faulting page not less than the access needs. */
 static bool inside(const struct vmf_fault *f, vmf_pgoff at, uint32_t n, unsigned prot)
 {
+	if (holds(f, at, n) && !(prot & f->access))
+		return false;
 	return n && at >= f->area->off && n <= f->area->pages && at - f->area->off <= f->area->pages - n &&
 	       !(prot & ~(unsigned)f->area->prot);
 }
@@ -228,8 +231,8 @@ static struct vmf_result install_end(struct vmf_fault *f, struct vmf_result r)
 	return f->done = r;
 }
 
-struct vmf_result vmf_install_pfns(const struct vmf_req *req, vmf_pgoff at, vmf_pfn pfn, uint32_t n, struct vmf_attr attr,
-				   unsigned prot)
+struct vmf_result vmf_install_pfns(const struct vmf_req *req, vmf_pgoff at, vmf_pfn pfn, uint32_t n,
+				   struct vmf_attr attr, unsigned prot)
 {
 	struct vmf_fault *f = req->fault;
 
@@ -240,8 +243,8 @@ struct vmf_result vmf_install_pfns(const struct vmf_req *req, vmf_pgoff at, vmf_
 	return install_end(f, vmf__enter_pfns(f, at, pfn, n, attr, prot));
 }
 
-struct vmf_result vmf_install_frames(const struct vmf_req *req, vmf_pgoff at, struct vmf_frame *const *frames, uint32_t n,
-				     unsigned prot)
+struct vmf_result vmf_install_frames(const struct vmf_req *req, vmf_pgoff at, struct vmf_frame *const *frames,
+				     uint32_t n, unsigned prot)
 {
 	struct vmf_fault *f = req->fault;
 	enum vmf_why why = VMF_WHY_DRIVER;

@@ -2,9 +2,9 @@
  *
  * Fills: runs of pages on their way from a backing (or, with io.write, to it).
  *
- * A cached fill owns the pages that it claimed: they are FILLING and pinned.  When it lands they become PRESENT or FAILED
- * and stay pinned until its last reference goes: the tickets of all who asked hold one each, and that is also how exactly
- * they learn of a failure.  A fill that is not cached owns frames of its own, which go with it.
+ * A cached fill owns the pages that it claimed: they are FILLING and pinned.  When it lands they become PRESENT or
+ * FAILED and stay pinned until its last reference goes: the tickets of all who asked hold one each, and that is also
+ * how exactly they learn of a failure.  A fill that is not cached owns frames of its own, which go with it.
  */
 #include "core.h"
 
@@ -149,7 +149,7 @@ void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 	struct vmf__fill *fill = (struct vmf__fill *)((uint8_t *)io - offsetof(struct vmf__fill, io));
 	struct vmf_object *o = fill->object;
 
-	pages = err ? (uint32_t)vmf__min(pages, io->n) : io->n;
+	pages = (uint32_t)vmf__min(pages, io->n);
 	if (!io->write && pages == io->n)
 		fill_pad(fill);
 	vmf_lock_take(o->port, &o->lock);

@@ -448,9 +448,10 @@ static bool map_overlaps(const struct vmf_space *space, vmf_va va, uint64_t page
 static struct vmf_area *map_area(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *m,
 				 const struct vmf_window *w)
 {
-	struct vmf_area like = { .space = space, .object = o, .va = m->va, .off = m->off, .prot = m->prot, .maxprot = m->maxprot,
-				 .order = m->order, .action = m->action, .flags = m->flags & ~(uint32_t)VMF_FIXED,
-				 .node = m->node, .attr = m->attr, .raw = m->raw, .window = *w, .priv = m->priv };
+	struct vmf_area like = { .space = space, .object = o, .va = m->va, .off = m->off, .prot = m->prot,
+				 .maxprot = m->maxprot, .order = m->order, .action = m->action,
+				 .flags = m->flags & ~(uint32_t)VMF_FIXED, .node = m->node, .attr = m->attr,
+				 .raw = m->raw, .window = *w, .priv = m->priv };
 
 	return vmf__area_new(space->port, &like, m->va, m->pages);
 }
@@ -510,8 +511,11 @@ static int map_insert(struct vmf_space *space, struct vmf_area *a)
 }
 
 /* What the pmap gave must be what was asked for. */
-static int map_window_good(const struct vmf_map *m, const struct vmf_window *w)
+static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w)
 {
+	/* A cache of base pages cannot promise the whole of a huge one. */
+	if (w->order && o->backed && !o->stream)
+		return -VMF_ENOSYS;
 	if (!(m->flags & VMF_SHARED) && w->store != VMF_BY_COPY)
 		return -VMF_ENOSYS;
 	if (m->order > w->order && !(w->orders >> m->order & 1))
@@ -539,7 +543,7 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 	if (err)
 		return err;
 	a = map_area(space, o, m, &w);
-	err = a ? map_window_good(m, &w) : -VMF_ENOMEM;
+	err = a ? map_window_good(o, m, &w) : -VMF_ENOMEM;
 	if (!err && m->action == VMF_RAW)
 		err = map_raw(space, a, m->raw);
 	if (!err)

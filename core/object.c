@@ -16,8 +16,8 @@ static uint32_t tree_levels(uint64_t pages)
 	return levels;
 }
 
-int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv, uint64_t pages,
-		    uint64_t room, bool segmented)
+int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv,
+		    uint64_t pages, uint64_t room, bool segmented)
 {
 	struct vmf_object *o;
 
@@ -42,7 +42,8 @@ int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct
 	return 0;
 }
 
-int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv, uint64_t pages)
+int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv,
+		      uint64_t pages)
 {
 	if (!port || !out || !ops || ops->size < sizeof(*ops))
 		return -VMF_EINVAL;
@@ -85,6 +86,9 @@ struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
 		vmf_frame_get(frame);
 	}
 	vmf_lock_drop(o->port, &o->lock);
+	/* The platform makes a page of a segment when it is touched, and can only show what was made. */
+	if (frame)
+		(void)__atomic_fetch_or((uint32_t *)vmf_frame_bytes(o->port, frame), 0, __ATOMIC_RELAXED);
 	return frame;
 }
 
@@ -102,7 +106,8 @@ static int object_each(struct vmf_object *o, vmf_pgoff first, uint64_t n, area_s
 		vmf_pgoff from = vmf__max(first, a->off), to = vmf__min(first + n, a->off + a->pages);
 		int one;
 
-		if (from >= to || a->window.store == VMF_BY_COPY)
+		/* Bytes that were given away stay; device memory does not. */
+		if (from >= to || (a->window.store == VMF_BY_COPY && !a->window.raw))
 			continue;
 		one = step(a, a->va + vmf__bytes(o->port, from - a->off), to - from);
 		err = err ? err : one;
@@ -122,7 +127,7 @@ static int area_clean(struct vmf_area *a, vmf_va va, uint64_t pages)
 	struct vmf_pmap *pmap = a->space->pmap;
 	int err;
 
-	if (!(a->prot & VMF_W))
+	if (!(a->prot & VMF_W) || a->window.store == VMF_BY_COPY)
 		return 0;
 	if (!a->window.protect)
 		return vmf__area_remove(a, va, pages);

@@ -2,17 +2,22 @@
  *
  * The physical memory map, and a buddy allocator for its RAM.
  *
- * The map is read without a lock: it is replaced as a whole, and old ones (some hundred bytes) live until the port goes.
- * What no range covers is a hole.  phys_lock protects free lists and replacing.
+ * The map is read without a lock: it is replaced as a whole, and old ones (some hundred bytes) live until the port
+ * goes. What no range covers is a hole.  phys_lock protects free lists and replacing.
  */
 #include "core.h"
+
+static bool range_holds(const struct vmf__range *r, vmf_pfn pfn)
+{
+	return pfn.n - r->first.n < r->pages && vmf__load(&r->kind) != VMF_PHYS_HOLE;
+}
 
 struct vmf__range *vmf__phys_range(struct vmf_port *port, vmf_pfn pfn)
 {
 	struct vmf__phys *phys = vmf__load(&port->phys);
 
 	for (uint32_t i = 0; phys && i < phys->n; i++)
-		if (pfn.n - phys->range[i]->first.n < phys->range[i]->pages && vmf__load(&phys->range[i]->kind) != VMF_PHYS_HOLE)
+		if (range_holds(phys->range[i], pfn))
 			return phys->range[i];
 	return NULL;
 }
@@ -234,8 +239,11 @@ static bool phys_overlaps(const struct vmf__phys *phys, const struct vmf_range *
 
 static bool range_good(const struct vmf_range *in)
 {
-	return in->kind > VMF_PHYS_HOLE && in->kind <= VMF_PHYS_RESERVED && in->pages && in->first.n + in->pages > in->first.n &&
-	       in->attr.type <= VMF_DEVICE && (in->kind != VMF_PHYS_RAM || in->pages < UINT32_MAX / sizeof(struct vmf_frame));
+	if (in->kind <= VMF_PHYS_HOLE || in->kind > VMF_PHYS_RESERVED || in->attr.type > VMF_DEVICE)
+		return false;
+	if (in->kind == VMF_PHYS_RAM && in->pages >= UINT32_MAX / sizeof(struct vmf_frame))
+		return false;
+	return in->pages && in->first.n + in->pages > in->first.n;
 }
 
 static size_t phys_size(uint32_t n) { return sizeof(struct vmf__phys) + n * sizeof(struct vmf__range *); }
@@ -308,7 +316,8 @@ int vmf_phys_add(struct vmf_port *port, const struct vmf_range *range)
 	return err;
 }
 
-/* The range's index stays in use and its descriptors stay allocated until the port goes: a fault may be reading them. */
+/* The range's index stays in use and its descriptors stay allocated until the port goes: a fault may be reading them.
+ */
 int vmf_phys_remove(struct vmf_port *port, vmf_pfn first)
 {
 	struct vmf__range *r = port ? vmf__phys_range(port, first) : NULL;

@@ -44,7 +44,9 @@ int vmf_port_create(struct vmf_port **out, const struct vmf_port_config *config)
 		return err;
 	if (c.abi != VMF_ABI || !host_complete(c.host))
 		return -VMF_ENOSYS;
-	if (!c.slots || c.slots > UINT32_MAX / VMF__DEPTH / sizeof(struct vmf_slot) || c.page_shift < 12 || c.page_shift > 16)
+	if (!c.slots || c.slots > UINT32_MAX / VMF__DEPTH / sizeof(struct vmf_slot))
+		return -VMF_EINVAL;
+	if (c.page_shift < 12 || c.page_shift > 16)
 		return -VMF_EINVAL;
 	port = c.host->alloc(c.self, sizeof(*port));
 	if (!port)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sequential readahead: a miss where the last read of this area ended doubles the next read, any other miss starts anew.
- * The two words are hints and written by whoever misses, without a lock.
+ * Sequential readahead: a miss where the last read of this area ended doubles the next read, any other miss starts
+ * anew. The two words are hints and written by whoever misses, without a lock.
  */
 #include "core.h"
 

@@ -8,7 +8,8 @@ static const char *pick(const char *const *names, size_t n, unsigned i) { return
 
 const char *vmf_code_str(unsigned code)
 {
-	static const char *const names[] = { "OK", "DONE", "NEXT", "RETRY", "FALLBACK", "SIGBUS", "SIGSEGV", "OOM", "POISON" };
+	static const char *const names[] = { "OK", "DONE", "NEXT", "RETRY", "FALLBACK",
+					     "SIGBUS", "SIGSEGV", "OOM", "POISON" };
 
 	return pick(names, sizeof(names) / sizeof(*names), code);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults in flight.  A fault says in its slot what it is about; nobody else's cache line is touched on the fault path.
- * Who takes something away changes the truth first, then runs the host's barrier, then looks at the slots: a fault whose
- * slot was not seen there will see the new truth.
+ * Faults in flight.  A fault says in its slot what it is about; nobody else's cache line is touched on the fault
+ * path. Who takes something away changes the truth first, then runs the host's barrier, then looks at the slots: a
+ * fault whose slot was not seen there will see the new truth.
  */
 #include "core.h"
 
@@ -172,9 +172,10 @@ static bool slot_overlaps(const struct vmf_slot *slot, const struct vmf_object *
 	return vmf__peek(&slot->object) == object && at < first + n && first < at + vmf__peek(&slot->n);
 }
 
-/* Marks one slot stale; if it is entering, when that is over.  Another generation is another fault or another range: that
- * one was published after our barrier, and sees the new truth. */
-static void slot_shoot(struct vmf_port *port, struct vmf_slot *slot, const struct vmf_object *object, vmf_pgoff first, uint64_t n)
+/* Marks one slot stale; if it is entering, when that is over.  Another generation is another fault or another range:
+ * that one was published after our barrier, and sees the new truth. */
+static void slot_shoot(struct vmf_port *port, struct vmf_slot *slot, const struct vmf_object *object, vmf_pgoff first,
+		       uint64_t n)
 {
 	uint32_t word = vmf__load(&slot->word), generation = word & ~STATE;
 	unsigned spins = 0;

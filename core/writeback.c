@@ -2,8 +2,8 @@
  *
  * From pages back to the backing, and out of memory: sync, resize, reclaim.
  *
- * A page that is written back is WRITING: its entries have lost their write permission first, so whoever writes meanwhile
- * faults, marks it REDIRTY, and it is DIRTY again afterwards.
+ * A page that is written back is WRITING: its entries have lost their write permission first, so whoever writes
+ * meanwhile faults, marks it REDIRTY, and it is DIRTY again afterwards.
  */
 #include "core.h"
 

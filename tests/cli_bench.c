@@ -14,8 +14,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-enum { PAGE = 4096, PAGES = 512, BYTES = PAGE * PAGES };
-enum what { SERVE, REFUSE, GO_AWAY, STALL, POISON, LIE };
+enum { PAGE = 4096, PAGES = 512, BYTES = PAGE * PAGES, SHORT = BYTES - 5000 };
+enum what { SERVE, REFUSE, GO_AWAY, STALL, POISON, LIE, PAD };
 struct server {
 	enum what what;
 	unsigned at; /* after so many faults, or at this page */
@@ -63,6 +63,8 @@ static bool resolve(struct server *s, int uffd, uint64_t base, uint64_t va)
 	fill(n, page);
 	if (s->what == LIE && n == s->at)
 		page[99]++;
+	for (unsigned i = 0; s->what == PAD && i < PAGE; i++)
+		page[i] = n * PAGE + i < SHORT ? page[i] : 0;
 	if (s->what == POISON && n == s->at)
 		return vmf__uffd_poison(uffd, base + (uint64_t)n * PAGE, PAGE, 0) != PAGE;
 	must(vmf__uffd_copy(uffd, base + (uint64_t)n * PAGE, page, PAGE, 0) == PAGE, "copy");
@@ -242,12 +244,14 @@ static void finds_a_wrong_byte(void)
 /* The image ends within the memory: what is past its end has to be zero. */
 static void finds_bytes_past_the_end(void)
 {
-	struct server s = { .what = SERVE };
+	struct server s = { .what = SERVE }, padding = { .what = PAD };
 	struct ran r;
 
-	must(!truncate(file_path, BYTES - 5000), "truncate");
+	must(!truncate(file_path, SHORT), "truncate");
 	run(&s, &r, "--size 2M --verify FILE");
 	expect(&r, 3, "offset 0x1fec78");
+	run(&padding, &r, "--size 2M --verify FILE");
+	expect(&r, 0, NULL);
 }
 
 static void is_refused(void)
@@ -311,7 +315,7 @@ static void lacks_huge_pages(void)
 	struct ran r;
 
 	bench(&r, "--size 64T --huge");
-	expect(&r, 4, "sysctl vm.nr_hugepages=33554432");
+	expect(&r, 4, "sudo sysctl -w vm.nr_hugepages=33554432");
 }
 
 /* Each case finds the file whole. */

@@ -277,7 +277,7 @@ static void a_signal_interrupts_a_wait(void)
 	}
 }
 
-static void a_wait_is_not_interrupted_unasked(void)
+static void an_interrupted_wait_says_so(void)
 {
 	struct vmf_ticket ticket = { 0 };
 	struct driver d;
@@ -449,7 +449,7 @@ static const struct vmtest tests[] = {
 	VMTEST(a_ticket_keeps_the_driver),
 	VMTEST(two_victims_of_one_page),
 	VMTEST(a_signal_interrupts_a_wait),
-	VMTEST(a_wait_is_not_interrupted_unasked),
+	VMTEST(an_interrupted_wait_says_so),
 	VMTEST(every_reason_is_bounded_and_counted),
 	VMTEST(an_odd_reason_does_no_harm),
 	VMTEST(without_a_slot_there_is_a_reason),

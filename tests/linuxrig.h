@@ -79,11 +79,10 @@ static inline void rig_catch(int sig, siginfo_t *si, void *uc)
 {
 	(void)uc;
 	if (!rig_back) {
-		static const char text[] = ": an access failed that nobody expected to\n";
+		char why[80];
 
-		(void)!write(2, vmtest_case, strlen(vmtest_case));
-		(void)!write(2, text, sizeof(text) - 1);
-		_exit(1);
+		vmtest_fail("signal %d at %p, which nobody expected: %s", sig, si->si_addr,
+			    vmf_result_str(vmf_fault_why(si->si_addr), why, sizeof(why)));
 	}
 	rig_caught.sig = sig;
 	rig_caught.code = si->si_code;

@@ -298,7 +298,9 @@ static unsigned below(unsigned n)
 
 static bool model_clashes(unsigned p, uint64_t pfn, unsigned prot, bool raw)
 {
-	return model[p].present && (model[p].raw != raw || model[p].pfn != pfn || (prot & ~model[p].prot && model[p].order));
+	bool more = prot & ~model[p].prot;
+
+	return model[p].present && (model[p].raw != raw || model[p].pfn != pfn || (more && model[p].order));
 }
 
 /* Page p after an entering that asked for it; is it new? */

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -531,10 +532,15 @@ static inline long hugepages_free(void)
 	return n;
 }
 
+/* Tests run side by side: who uses the pool has it locked until he ends. */
 static inline bool hugepages_want(long n)
 {
-	long there = hugepages_set(-1);
+	int lock = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+	long there;
 
+	if (lock >= 0)
+		(void)flock(lock, LOCK_EX);
+	there = hugepages_set(-1);
 	hugepages_before = there;
 	if (hugepages_free() < n)
 		(void)hugepages_set(there + n);

@@ -184,7 +184,8 @@ static void supply(void)
 
 static int attach(unsigned page, unsigned n, unsigned action)
 {
-	struct vmf_map map = { .flags = VMF_FIXED, .va = BASE + (vmf_va)page * PAGE, .pages = n, .action = (uint8_t)action };
+	struct vmf_map map = { .flags = VMF_FIXED, .va = BASE + (vmf_va)page * PAGE, .pages = n,
+			       .action = (uint8_t)action };
 	struct vmf_window w = { 0 };
 	int err = m.tlb.pmap.ops->attach(&m.tlb.pmap, &map, (vmf_pfn){ 0 }, false, &w);
 
@@ -524,7 +525,7 @@ static void bolts_at_fault_time(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(random_against_array), VMTEST(pairs), VMTEST(dirty_by_trap), VMTEST(update_ends_it), VMTEST(empty_reserve),
-	VMTEST(entries_return), VMTEST(what_is_refused), VMTEST(bolts_stay), VMTEST(bolts_are_counted), VMTEST(bolts_at_fault_time),
+	VMTEST(random_against_array), VMTEST(pairs), VMTEST(dirty_by_trap), VMTEST(update_ends_it),
+	VMTEST(empty_reserve), VMTEST(entries_return), VMTEST(what_is_refused), VMTEST(bolts_stay), VMTEST(bolts_are_counted), VMTEST(bolts_at_fault_time),
 };
 VMTEST_MAIN(tests, 20)

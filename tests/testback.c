@@ -77,6 +77,17 @@ static int fails_now(struct testback_fail *f)
 	return f->in && !--f->in ? f->err : 0;
 }
 
+/* Pages that are said to be adjacent are. */
+static uint8_t *io_bytes(const struct testback *t, const struct vmf_io *io, uint32_t i)
+{
+	uint32_t n = 0;
+	uint8_t *at = vmf_io_bytes(io, i, &n);
+
+	CHECK(at && n && i + n <= io->n);
+	CHECK(n == 1 || vmf_io_bytes(io, i + n - 1, NULL) == at + (n - 1) * vmf_page_size(t->port));
+	return at;
+}
+
 /* => lock.  Moves the bytes; how many pages are right, and why no more. */
 static uint32_t transfer(struct testback *t, struct vmf_io *io, int *err)
 {
@@ -88,7 +99,7 @@ static uint32_t transfer(struct testback *t, struct vmf_io *io, int *err)
 	*err = fails_now(f);
 	for (; i < io->n && !*err; i++) {
 		size_t bytes = left < page ? (size_t)left : page;
-		uint8_t *at = vmf_io_bytes(io, i, NULL);
+		uint8_t *at = io_bytes(t, io, i);
 
 		*err = fails(f, io->first + i);
 		if (*err)

@@ -115,9 +115,8 @@ void vmf_lock_drop(struct vmf_port *, struct vmf_lock *);
 
 /* -------------------------------------------------------------------------------------- a worked host
  *
- * The least that a host can be: one CPU without interrupts, 256 pages of RAM, a bump arena for tables.  It is compiled and
- * run as tests/worked_port.c, together with the pmap at the end of pmap.h.
- */
+ * The least that a host can be: one CPU without interrupts, 256 pages of RAM, a bump arena for tables.  It is
+ * compiled and run as tests/worked_port.c, together with the pmap at the end of pmap.h. */
 #ifdef VMF_WORKED_PORT
 struct tiny_host {
 	uint8_t ram[256][4096], arena[1 << 18];

@@ -2,11 +2,13 @@
  *
  * What a port supplies so that the core can map: one pmap for each space.
  *
- *   - A pmap is a cache (by-copy windows aside): it may forget any entry at any time, and the next fault brings it back.
- *   - Every change can fail.  Changes to one range may be asked for by several threads at once: the pmap locks itself,
- *     last in the lock order, and calls nothing of the core's but vmf_lock_*, vmf_gather_frame and vmf_frame_*.
- *   - `raw` entries are never counted.  Of the others, each entry of a BY_ADDRESS window holds one reference on its frame:
- *     enter() is given it, remove() and detach() hand it back through vmf_gather_frame().
+ *   - A pmap is a cache (by-copy windows aside): it may forget any entry at any time, and the next fault brings it
+ *     back.
+ *   - Every change can fail.  Changes to one range may be asked for by several threads at once: the pmap locks
+ *     itself, last in the lock order, and calls nothing of the core's but vmf_lock_*, vmf_gather_frame and
+ *     vmf_frame_*.
+ *   - `raw` entries are never counted.  Of the others, each entry of a BY_ADDRESS window holds one reference on its
+ *     frame: enter() is given it, remove() and detach() hand it back through vmf_gather_frame().
  *   - enter() is called from vmf_handle(): no malloc, no sleep.  A pmap that needs tables keeps a reserve, answers
  *     -VMF_ENOMEM when it is empty, and fills it up in supply().
  */
@@ -52,19 +54,21 @@ struct vmf_pmap_ops {
 	/* Undo attach() for a range (perhaps part of an attached one): remove all entries and give the addresses back.
 	 * 0, or an error and nothing changed.  May sleep. */
 	int (*detach)(struct vmf_pmap *, vmf_va, uint64_t pages, struct vmf_gather *);
-	/* Make the entries of a run.  Returns how many are new; pages that are there already count as done and stay as they are,
-	 * but get more permissions where run->prot has more (VMF_RUN_WP: the fault asks for just that).
-	 * BY_ADDRESS, counted: one entry at a time (n == 1 << order); its reference stays here if it is new (returns n), and is
-	 * the core's to put if it is not (returns 0, or an error).  Raw runs, and windows by offset and by copy: any n.
-	 * BY_COPY: a run of adjacent pfns has adjacent bytes (host.bytes); they may be reused when it returns.
-	 * An error is returned only if page run->need could not be entered:
+	/* Make the entries of a run.  Returns how many are new; pages that are there already count as done and stay as
+	 * they are, but get more permissions where run->prot has more (VMF_RUN_WP: the fault asks for just that).
+	 * BY_ADDRESS, counted: one entry at a time (n == 1 << order); its reference stays here if it is new (returns n),
+	 * and is the core's to put if it is not (returns 0, or an error).  Raw runs, and windows by offset and by copy:
+	 * any n. BY_COPY: a run of adjacent pfns has adjacent bytes (host.bytes); they may be reused when it returns. An
+	 * error is returned only if page run->need could not be entered:
 	 * -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM: no table, no page; -VMF_EEXIST: something else is there;
 	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this. */
 	long (*enter)(struct vmf_pmap *, const struct vmf_run *);
-	/* Forget the entries of a range.  0, or an error and nothing changed. */
+	/* Forget the entries of a range (BY_COPY: raw ones only; bytes that were given away stay).  0, or an error and
+	 * nothing changed. */
 	int (*remove)(struct vmf_pmap *, vmf_va, uint64_t pages, struct vmf_gather *);
-	/* Present entries lose what prot does not allow.  They gain nothing: the next fault brings that.  A platform that has a
-	 * protection of its own for the range (Linux: mprotect) sets it to prot.  0, or an error and nothing changed. */
+	/* Present entries lose what prot does not allow.  They gain nothing: the next fault brings that.  A platform that
+	 * has a protection of its own for the range (Linux: mprotect) sets it to prot.  0, or an error and nothing
+	 * changed. */
 	int (*protect)(struct vmf_pmap *, vmf_va, uint64_t pages, unsigned prot);
 	/* No present entry allows a write any more, until enter() gives that back: for write-back.  NULL: the core calls
 	 * protect() without VMF_W.  0, or an error and nothing changed. */
@@ -156,7 +160,8 @@ static const struct vmf_pmap_ops tiny_pmap_ops = {
 };
 
 /* The trap: where the byte at va is, or NULL and *r says why the access failed. */
-static uint8_t *tiny_access(struct vmf_space *space, struct tiny_host *h, vmf_va va, unsigned access, struct vmf_result *r)
+static uint8_t *tiny_access(struct vmf_space *space, struct tiny_host *h, vmf_va va, unsigned access,
+			    struct vmf_result *r)
 {
 	struct vmf_trap trap = { .va = va, .access = (uint8_t)access };
 	struct vmf_entry *e = tiny_at(vmf_space_pmap(space), va);

@@ -231,7 +231,7 @@ struct vmf_req {
 /* An answer; the core has set frames, max, first = req->off, prot = req->prot, attr = the area's, all else 0.
  * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered. */
 struct vmf_ans {
-	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK, and only then, one reference each passes to the core */
+	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK only, one reference each passes to the core */
 	uint32_t max, n;           /* n: at most max, which for nopfn is VMF_RUN_MAX */
 	vmf_pgoff first;
 	vmf_pfn pfn;               /* nopfn: n pages from here */
@@ -273,8 +273,10 @@ struct vmf_space *vmf_area_space(const struct vmf_area *);
 /* For ops.fault: enter n frames (one reference each passes to the core, whatever the result) or n pfns at
  * object offset off; the run must lie in the request's area.  Checked against revocation: VMF_RETRY/RACE means
  * that it was revoked meanwhile; hand that on as the answer. */
-struct vmf_result vmf_install_frames(const struct vmf_req *, vmf_pgoff off, struct vmf_frame *const *, uint32_t n, unsigned prot);
-struct vmf_result vmf_install_pfns(const struct vmf_req *, vmf_pgoff off, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
+struct vmf_result vmf_install_frames(const struct vmf_req *, vmf_pgoff off, struct vmf_frame *const *, uint32_t n,
+				     unsigned prot);
+struct vmf_result vmf_install_pfns(const struct vmf_req *, vmf_pgoff off, vmf_pfn, uint32_t n, struct vmf_attr,
+				   unsigned prot);
 
 /* ------------------------------------------------------------------------------------------- objects */
 
@@ -285,8 +287,9 @@ void vmf_object_get(struct vmf_object *);
 void vmf_object_put(struct vmf_object *); /* the last one releases it; areas and tickets hold one each; => sleeps */
 void *vmf_object_priv(const struct vmf_object *);
 /* The frame that the object's own segment has for a page: on a port whose windows are by offset the only one that
- * nopage can answer with (another is SIGBUS/POLICY: a copy would not be shared).  One reference.  Elsewhere, and where none is there yet, a fresh zeroed frame (and
- * the driver is free to use any other).  NULL: no memory, or past the end.  => any lock */
+ * nopage can answer with (another is SIGBUS/POLICY: a copy would not be shared).  One reference.  Elsewhere, and
+ * where none is there yet, a fresh zeroed frame (and the driver is free to use any other).  NULL: no memory, or past
+ * the end.  => any lock */
 struct vmf_frame *vmf_frame_at(struct vmf_object *, vmf_pgoff);
 /* From its return on no area shows what it showed of the range before; later faults ask again.  Waits for
  * entering in flight (a few system calls at most), never for handlers.  By-copy windows keep their bytes.
@@ -306,8 +309,10 @@ struct vmf_io {
 };
 /* The bytes of page i, and how many pages follow them in memory without a gap (itself included), for vectors. */
 void *vmf_io_bytes(const struct vmf_io *, uint32_t i, uint32_t *adjacent);
-/* Completes an io: the first `pages` pages are right; err: why the rest are not (any number but 0; the backing's own).
- * Once for each start() that returned 0; from any thread; perhaps before start() returns.  => any lock */
+/* Completes an io: the first `pages` pages are right; err: why the rest are not (the backing's own number; 0 with too
+ * few pages is a mistake of the backing: SIGBUS/DRIVER).  A fault whose page is not among the right ones of a longer
+ * run asks once more, for that page alone. Once for each start() that returned 0; from any thread; perhaps before
+ * start() returns.  => any lock */
 void vmf_io_done(struct vmf_io *, uint32_t pages, int err);
 
 struct vmf_extent { vmf_pgoff first; uint64_t pages; bool zero; };
@@ -323,8 +328,10 @@ struct vmf_backing_ops {
 	void (*close)(void *self);                  /* with the object's last reference; NULL: nothing to do */
 };
 enum vmf_bflag {
-	VMF_STREAM = 1,  /* keep no pages: read, enter by copy, forget.  Only for areas that are by copy */
-	VMF_RDONLY = 2   /* shared areas cannot be writable: vmf_map() says -VMF_EPERM */
+	/* Keep no pages: read, enter by copy, forget.  Only for areas that are by copy, and the only way into windows of
+	 * huge pages. */
+	VMF_STREAM = 1,
+	VMF_RDONLY = 2 /* shared areas cannot be writable: vmf_map() says -VMF_EPERM */
 };
 struct vmf_backed {
 	uint32_t size, flags;
@@ -359,11 +366,13 @@ enum vmf_state vmf_page_state(struct vmf_object *, vmf_pgoff); /* of now; => any
 /* -------------------------------------------------------------------------------------------- spaces */
 
 int vmf_map(struct vmf_space *, struct vmf_object *, const struct vmf_map *, vmf_va *at); /* => sleeps */
-/* Every area in the range is unmapped, those that reach out of it are cut.  0 also if there are none.  A driver that refuses
- * a cut: its error, and nothing has changed.  A pmap that cannot: areas below the one it failed on are gone, that one and
- * the others are as before (bytes by copy could not be brought back).  -VMF_EDEADLK from a handler of an area in the range.  => sleeps until its handlers have left */
+/* Every area in the range is unmapped, those that reach out of it are cut.  0 also if there are none.  A driver that
+ * refuses a cut: its error, and nothing has changed.  A pmap that cannot: areas below the one it failed on are gone,
+ * that one and the others are as before (bytes by copy could not be brought back).  -VMF_EDEADLK from a handler of an
+ * area in the range.  => sleeps until its handlers have left */
 int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
-/* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  => sleeps */
+/* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  =>
+ * sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
 /* The area at va, with a reference; NULL.  For tests and debuggers. */
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);

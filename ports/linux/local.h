@@ -139,6 +139,9 @@ void vmf__servers_stop(struct vmf__local *);
  * What it comes to is recorded. */
 struct vmf_result vmf__resolve(struct vmf__local *, const struct vmf_trap *, bool interruptible);
 
+/* Tells, once, of a failure that va's page was poisoned for; VMF_OK: nothing to tell. */
+struct vmf_result vmf__told(const struct vmf__window *, uintptr_t va);
+
 /* Is the page at va entered (and, for_write, not write-protected)?  n answers from va on; false: not known. */
 bool vmf__resident(const struct vmf__linux *, uintptr_t va, size_t n, bool for_write, bool *there);
 

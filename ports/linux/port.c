@@ -288,7 +288,8 @@ static void shut_leftovers(struct vmf__local *local)
 	(void)vmf__window_drop(local, 0, UINTPTR_MAX);
 }
 
-/* The servers go last: while there are windows, somebody must read events. */
+/* The servers go first: one may still be counting a fault whose thread has long gone on.  Nothing that we unmap raises an event,
+ * so nobody has to read any more. */
 void vmf_linux_space_close(struct vmf_space *space)
 {
 	struct vmf__local *local;
@@ -298,9 +299,9 @@ void vmf_linux_space_close(struct vmf_space *space)
 	local = local_of(space);
 	while (vmf__events_settle(local))
 		;
+	vmf__servers_stop(local);
 	vmf_space_destroy(space);
 	shut_leftovers(local);
-	vmf__servers_stop(local);
 	local_free(local);
 }
 

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -116,25 +115,10 @@ static bool find(uintptr_t va, struct vmf__window *w)
 
 /* --------------------------------------------------------------------------------------------- handling */
 
-/* A page that was poisoned for a failure that nobody has been told of: this is the fault that is told.  On a by-offset
- * window the poison goes then, so that the next access, a system call's too, asks again; on a by-copy window that could
- * take somebody's fresh page away, so it stays until a fault is resolved over it. */
-static struct vmf_result told(const struct vmf__window *w, uintptr_t va)
-{
-	bool untold;
-	struct vmf_result r = vmf__why_get(&w->local->why, va, &untold);
-
-	if (!untold)
-		return (struct vmf_result){ 0 };
-	if (w->kind == VMF__W_SHARED)
-		(void)madvise((void *)(va & ~(uintptr_t)(VMF__PAGE - 1)), VMF__PAGE, MADV_DONTNEED);
-	return r;
-}
-
 static struct vmf_result resolve(const struct vmf__window *w, const siginfo_t *si, const ucontext_t *uc)
 {
 	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr, .thread = (uint32_t)vmf__self()->tid };
-	struct vmf_result r = told(w, trap.va);
+	struct vmf_result r = vmf__told(w, trap.va);
 
 	if (r.code != VMF_OK)
 		return r;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define SPURIOUS_MAX 256 /* the same page, again and again, and always there: then it is not there */
@@ -54,6 +55,21 @@ static bool hopeless(const struct vmf_trap *trap, struct vmf_result r)
 	return ++me->last_count > SPURIOUS_MAX;
 }
 
+/* A page that was poisoned for a failure that nobody has been told of: this is the fault that is told.  On a by-offset
+ * window the poison goes then, so that the next access, a system call's too, asks again; on a by-copy window that could
+ * take somebody's fresh page away, so it stays until a fault is resolved over it. */
+struct vmf_result vmf__told(const struct vmf__window *w, uintptr_t va)
+{
+	bool untold;
+	struct vmf_result r = vmf__why_get(&w->local->why, va, &untold);
+
+	if (!untold)
+		return (struct vmf_result){ 0 };
+	if (w->kind == VMF__W_SHARED)
+		(void)madvise((void *)(va & ~(uintptr_t)(VMF__PAGE - 1)), VMF__PAGE, MADV_DONTNEED);
+	return r;
+}
+
 static struct vmf_result handle(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_ticket *ticket)
 {
 	struct vmf_result r;
@@ -97,28 +113,26 @@ signal:
 static struct vmf_result touch_page(const struct vmf__window *w, uintptr_t va, unsigned access)
 {
 	struct vmf_trap trap = { .va = va, .access = (uint8_t)access, .thread = (uint32_t)vmf__self()->tid };
-	struct vmf__local *local = w->local;
-	struct vmf_result r;
-	bool untold;
+	struct vmf_result r = vmf__told(w, va); /* a system call may have run into it, as EFAULT */
 
-	/* A failure that a system call ran into, as EFAULT, is told here. */
-	r = vmf__why_get(&local->why, va, &untold);
-	return untold ? r : vmf__resolve(local, &trap, false);
+	return r.code != VMF_OK ? r : vmf__resolve(w->local, &trap, false);
 }
 
-/* Raw windows know themselves what is entered; what is there for reading only may have to be asked for again. */
-static bool there(const struct vmf__window *w, uintptr_t va, size_t n, bool write, bool *yes)
+/* Raw windows know themselves what is entered. */
+static void there(const struct vmf__window *w, uintptr_t va, size_t n, unsigned access, bool *yes)
 {
-	struct vmf_entry e;
+	bool known = w->prot & access;
 
-	if (w->kind != VMF__W_RAW)
-		return vmf__resident(w->local->port, va, n, write, yes);
+	if (known && w->kind != VMF__W_RAW)
+		known = vmf__resident(w->local->port, va, n, access == VMF_W, yes);
 	for (size_t i = 0; i < n; i++) {
-		e = (struct vmf_entry){ 0 };
-		(void)vmf__raw_query(w, va + (i << VMF__SHIFT), &e);
-		yes[i] = e.present && (!write || e.prot & VMF_W);
+		struct vmf_entry e = { 0 };
+
+		if (known && w->kind == VMF__W_RAW)
+			(void)vmf__raw_query(w, va + (i << VMF__SHIFT), &e);
+		if (!known || w->kind == VMF__W_RAW)
+			yes[i] = e.present && e.prot & access;
 	}
-	return true;
 }
 
 static struct vmf_result touch_window(const struct vmf__window *w, uintptr_t va, uintptr_t end, unsigned access)
@@ -130,9 +144,7 @@ static struct vmf_result touch_window(const struct vmf__window *w, uintptr_t va,
 		size_t n = (end - va) >> VMF__SHIFT;
 
 		n = n < 64 ? n : 64;
-		if (!there(w, va, n, access == VMF_W, yes))
-			for (size_t i = 0; i < n; i++)
-				yes[i] = false;
+		there(w, va, n, access, yes);
 		for (size_t i = 0; i < n && r.code == VMF_OK; i++, va += VMF__PAGE)
 			if (!yes[i])
 				r = touch_page(w, va, access);

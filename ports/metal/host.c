@@ -75,6 +75,8 @@ static int host_wait(void *self, const uint32_t *word, uint32_t seen, uint64_t n
 	uint64_t start = board_ns();
 
 	(void)interruptible;
+	if (!word && !ns)
+		return 0;
 	while (!word || __atomic_load_n(word, __ATOMIC_ACQUIRE) == seen) {
 		if (host->poll)
 			host->poll(host->arg);
