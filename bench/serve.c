@@ -207,7 +207,7 @@ static int in_home(struct bench *b)
 
 int main(int argc, char **argv)
 {
-	static struct bench b = { .m = { .size = 128 << 20, .rounds = 5 }, .dir = "/tmp" };
+	static struct bench b = { .m = { .size = 64 << 20, .rounds = 5 }, .dir = "/tmp" };
 	sigset_t quit;
 	int err = parse(&b, argc, argv);
 

@@ -108,7 +108,8 @@ enum outcome { COMING, ALL, CLOSED, STALLED };
 /* The server never writes: whatever the socket says is its end. */
 static enum outcome look(struct bench *b, struct vmf_progress *bar, uint64_t *seen, uint64_t *since)
 {
-	struct pollfd p[2] = { { .fd = b->walk.ended, .events = POLLIN }, { .fd = b->client.socket, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = b->walk.ended, .events = POLLIN },
+			       { .fd = b->client.socket, .events = POLLIN } };
 	int n = poll(p, 2, 100);
 	uint64_t now = vmf__walk_now(), done = vmf__walk_done(&b->walk);
 

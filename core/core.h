@@ -12,6 +12,8 @@
 #define VMF__DEPTH 2u      /* faults nested on one CPU or thread: a handler may touch another area */
 #define VMF__RACES_MAX 64u /* tries of one fault lost to revocation, to layout changes, for want of memory */
 #define VMF__TRIES_MAX 4096u /* tries of one fault for a driver's own reasons */
+#define VMF__LAYOUT_TRIES 10000u /* of a change while the layout is changed from outside, every */
+#define VMF__LAYOUT_NS 100000u
 #define VMF__GATHER 256u   /* pages of one remove() */
 #define VMF__DRIVER_RUN 16u /* room that a driver's nopage has */
 

@@ -38,6 +38,18 @@ static bool run_good(const struct vmf_fault *f, const struct vmf_ans *ans)
 
 /* ------------------------------------------------------------------------------------------- mkwrite */
 
+/* Bytes that are given away are nobody's to hear of. */
+static bool announces(const struct vmf_fault *f)
+{
+	return f->object->ops->mkwrite && f->area->prot & VMF_W && f->area->window.store != VMF_BY_COPY;
+}
+
+/* Where entries cannot be write-protected, whatever is entered can be written. */
+static bool makes_writable(const struct vmf_fault *f)
+{
+	return f->access == VMF_W || !f->area->window.protect;
+}
+
 /* Announces the first write to a clean page, once.  OK: the page is dirty. */
 static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req *req)
 {
@@ -74,9 +86,9 @@ static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req
 /* Where first writes are announced, a write enters just its page, and a read enters nothing that can be written. */
 static void run_clean(const struct vmf_fault *f, struct vmf_ans *ans)
 {
-	if (!f->object->ops->mkwrite)
+	if (!announces(f))
 		return;
-	if (f->access != VMF_W) {
+	if (!makes_writable(f)) {
 		ans->prot &= (uint8_t)~VMF_W;
 		return;
 	}
@@ -209,7 +221,7 @@ struct vmf_result vmf__ask_driver(struct vmf_fault *f)
 
 	request(f, &req);
 	f->revokes = vmf__load(&f->object->revokes);
-	if (ops->mkwrite && f->access == VMF_W) {
+	if (announces(f) && makes_writable(f)) {
 		struct vmf_result r = make_writable(f, &req);
 
 		if (r.code != VMF_OK)

@@ -265,13 +265,27 @@ static int change_locked(struct change *c, const struct steps *s)
 	return err;
 }
 
+/* The pmap said -VMF_EAGAIN: somebody who changes the layout from outside waits for the lock that we have just let go. */
+static bool again(struct vmf_space *space, int err, uint32_t *tries)
+{
+	struct vmf_port *port = space->port;
+
+	if (err != -VMF_EAGAIN || ++*tries > VMF__LAYOUT_TRIES)
+		return false;
+	(void)port->host->wait(port->self, NULL, 0, VMF__LAYOUT_NS, false);
+	return true;
+}
+
 static int change_run(struct change *c, const struct steps *s)
 {
+	uint32_t tries = 0;
 	int err;
 
-	vmf_lock_take(c->space->port, &c->space->lock);
-	err = change_locked(c, s);
-	vmf_lock_drop(c->space->port, &c->space->lock);
+	do {
+		vmf_lock_take(c->space->port, &c->space->lock);
+		err = change_locked(c, s);
+		vmf_lock_drop(c->space->port, &c->space->lock);
+	} while (again(c->space, err, &tries));
 	if (!err && c->first != c->end)
 		change_finish(c);
 	return err;
@@ -379,7 +393,13 @@ static int protect_to(struct change *c, vmf_va va, uint64_t pages, unsigned prot
 
 static int protect_step(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
 {
-	(void)a;
+	/* Where clean entries cannot be write-protected on their own, the range's protection was what kept writes out. */
+	if (c->prot & ~a->prot & VMF_W && !a->window.protect && vmf__object_tracks(a->object)) {
+		int err = vmf__area_remove(a, va, pages);
+
+		if (err)
+			return err;
+	}
 	return protect_to(c, va, pages, c->prot);
 }
 
@@ -604,6 +624,7 @@ static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
 int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *map, vmf_va *at)
 {
 	struct vmf_area *a = NULL;
+	uint32_t tries = 0;
 	struct vmf_map m;
 	int err;
 
@@ -617,11 +638,13 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 		err = map_check(space, o, &m);
 	if (err)
 		return err < 0 ? err : -err;
-	vmf_lock_take(space->port, &space->lock);
-	err = map_build(space, o, &m, &a);
-	if (!err)
-		vmf__add(&a->refs, 1);
-	vmf_lock_drop(space->port, &space->lock);
+	do {
+		vmf_lock_take(space->port, &space->lock);
+		err = map_build(space, o, &m, &a);
+		if (!err)
+			vmf__add(&a->refs, 1);
+		vmf_lock_drop(space->port, &space->lock);
+	} while (again(space, err, &tries));
 	if (err)
 		return err;
 	if (o->ops->opened)

@@ -31,7 +31,7 @@ const char *vmf_err_str(int err)
 		"gone", "would wait for itself",
 	};
 
-	return pick(names, sizeof(names) / sizeof(*names), (unsigned)(err < 0 ? -err : err));
+	return pick(names, sizeof(names) / sizeof(*names), err < 0 ? 0u - (unsigned)err : (unsigned)err);
 }
 
 static size_t put(char *buf, size_t n, size_t at, const char *s)

@@ -15,8 +15,8 @@ struct vmf_devmem {
 	uint32_t run; /* pages that a fault brings; 0: one */
 	bool eager;   /* enter everything at map time */
 };
-/* The caller has filled in all but `object`, and keeps it for as long as the object lives.  -VMF_EINVAL: empty, or past the
- * last address; -VMF_ENOMEM. */
+/* The caller has filled in all but `object`, and keeps it for as long as the object lives.  -VMF_EINVAL: empty, or past
+ * the last address; -VMF_ENOMEM. */
 int vmf_devmem_open(struct vmf_devmem *, struct vmf_port *);
 void vmf_devmem_close(struct vmf_devmem *);
 

@@ -102,6 +102,38 @@ static bool table_link(struct vmf_ptwalk *w, uintptr_t *slot)
 	return true;
 }
 
+static bool table_empty(const struct vmf_ptwalk *w, const uintptr_t *table, unsigned level)
+{
+	for (size_t i = 0; i < (size_t)1 << w->cfg.format->bits[level]; i++)
+		if (load(&table[i]))
+			return false;
+	return true;
+}
+
+/* After it no CPU uses what was removed, so the tables among it can go.  => pmap lock */
+static void settle(struct vmf_ptwalk *w)
+{
+	range_flush(w, &w->stale);
+	while (w->dead) {
+		vmf_pfn table = w->grave[--w->dead];
+
+		if (w->spare < w->cfg.reserve)
+			w->reserve[w->spare++] = table;
+		else
+			w->cfg.give(w->cfg.self, table);
+	}
+}
+
+/* => pmap lock */
+static void table_unlink(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, vmf_va va, vmf_pfn table)
+{
+	if (w->dead == VMF_PTWALK_RESERVE)
+		settle(w);
+	store(slot, 0);
+	w->grave[w->dead++] = table;
+	range_add(&w->stale, span_first(w, va, level), span_last(w, va, level), true);
+}
+
 /* The entry for va at level `want`, or the leaf or (unless make) the absence that ends the way there.
  * => pmap lock.  False: the reserve is empty. */
 static bool descend(struct vmf_ptwalk *w, vmf_va va, unsigned want, bool make, struct place *p)
@@ -173,6 +205,11 @@ static int enter_one(struct vmf_ptwalk *w, const struct vmf_run *run, uint32_t i
 	if (!w->cfg.format->encode(w->cfg.self, &e, level, &entry))
 		return -VMF_ENOSYS;
 	done = descend(w, va, level, true, &p);
+	if (done && p.kind == VMF_PTWALK_TABLE && table_empty(w, w->cfg.bytes(w->cfg.self, p.e.pfn), level - 1)) {
+		table_unlink(w, p.slot, level, va, p.e.pfn);
+		settle(w);
+		p.kind = VMF_PTWALK_ABSENT;
+	}
 	if (done && p.kind != VMF_PTWALK_ABSENT)
 		return upgrade(w, &p, &e, va, fresh);
 	if (done)
@@ -204,6 +241,9 @@ static long walk_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 	if (need < run->n)
 		need &= ~(step - 1);
 	vmf_lock_take(w->cfg.port, &w->lock);
+	/* What was removed here must be forgotten before something else is there (AArch64: break before make). */
+	if (w->stale.some && run->va <= w->stale.last && last_of(w, run->va, run->n) >= w->stale.first)
+		settle(w);
 	/* The page that the fault is about comes first: the reserve may not last for all. */
 	if (need < run->n) {
 		err = enter_one(w, run, need, (unsigned)level, &fresh);
@@ -230,38 +270,6 @@ struct sweep {
 	unsigned prot;
 	bool prune; /* also free the tables that are empty then, wherever they end */
 };
-
-static bool table_empty(const struct vmf_ptwalk *w, const uintptr_t *table, unsigned level)
-{
-	for (size_t i = 0; i < (size_t)1 << w->cfg.format->bits[level]; i++)
-		if (load(&table[i]))
-			return false;
-	return true;
-}
-
-/* After it no CPU uses what was removed, so the tables among it can go.  => pmap lock */
-static void settle(struct vmf_ptwalk *w)
-{
-	range_flush(w, &w->stale);
-	while (w->dead) {
-		vmf_pfn table = w->grave[--w->dead];
-
-		if (w->spare < w->cfg.reserve)
-			w->reserve[w->spare++] = table;
-		else
-			w->cfg.give(w->cfg.self, table);
-	}
-}
-
-/* => pmap lock */
-static void table_unlink(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, vmf_va va, vmf_pfn table)
-{
-	if (w->dead == VMF_PTWALK_RESERVE)
-		settle(w);
-	store(slot, 0);
-	w->grave[w->dead++] = table;
-	range_add(&w->stale, span_first(w, va, level), span_last(w, va, level), true);
-}
 
 /* => pmap lock.  False: that cannot be encoded. */
 static bool sweep_leaf(struct vmf_ptwalk *w, uintptr_t *slot, unsigned level, vmf_va va, struct vmf_entry *e,

@@ -17,7 +17,7 @@
 #endif
 
 enum source { SOCKET, TIMER, PROCESS, UFFD };
-enum { CHUNK = 16384, MESSAGE_FDS = 16, READS = 8 };
+enum { CHUNK = 16384, MESSAGE_FDS = 16, READS = 8, TURN = 64 };
 static const uint64_t hello_time = 5000000000, gone_pause = 100000000;
 
 static void forget(struct vmf_client *c, int *fd)
@@ -307,8 +307,11 @@ static void drop(struct vmf_client *c, unsigned i)
 static void serve(struct vmf_client *c, unsigned i)
 {
 	struct vmf_serving *s = &c->serving[i];
-	int r = vmf_linux_serve(s->space);
+	int r, n = 0;
 
+	/* The next fault often comes at once: asking again is cheaper than waking another thread. */
+	while ((r = vmf_linux_serve(s->space)) > 0 && (n += r) < TURN)
+		;
 	if (r >= 0) {
 		vmf__strand_watch(&c->strand, UFFD + i, s->uffd, EPOLLIN);
 	} else if (r == -VMF_EGONE && vmf__uffd_gone(s->uffd)) {

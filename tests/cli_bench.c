@@ -200,7 +200,7 @@ static void serves(void)
 		run(&s, &r, words[i]);
 		expect(&r, 0, NULL);
 		CHECK_EQ(s.faults, PAGES);
-		CHECK(strstr(r.out, "time to first byte") && strstr(r.out, " 512\n") && strstr(r.out, "p99"));
+		CHECK(strstr(r.out, "time to first byte") && strstr(r.out, "p99"));
 		CHECK(!strstr(words[i], "FILE") == !strstr(r.out, "every byte"));
 		CHECK(!strchr(r.out, '\033') && !strchr(r.out, '\r'));
 	}
@@ -223,12 +223,17 @@ static void prints_json(void)
 {
 	struct server s = { .what = SERVE };
 	struct ran r;
+	unsigned long faults;
 
 	run(&s, &r, "--size 2M --json --verify FILE");
 	expect(&r, 0, NULL);
 	CHECK_EQ(lines(r.out), 1);
 	CHECK(!strncmp(r.out, "{\"v\":1,\"bytes\":2097152,\"page\":4096,\"order\":\"random\",\"threads\":1,", 60));
-	CHECK(strstr(r.out, "\"faults\":512,") && strstr(r.out, "\"verified\":true,\"differs_at\":null}\n"));
+	CHECK(strstr(r.out, "\"verified\":true,\"differs_at\":null}\n"));
+	/* The kernel's count for the thread: a few may be of its own stack, and of a sanitizer. */
+	CHECK(strstr(r.out, "\"faults\":"));
+	faults = strtoul(strstr(r.out, "\"faults\":") + 9, NULL, 10);
+	CHECK(faults >= PAGES && faults < PAGES + PAGES / 4);
 }
 
 static void finds_a_wrong_byte(void)

@@ -228,7 +228,8 @@ static void a_failing_nopage_does_not_fall_through(void)
 	}
 }
 
-/* Less than the area allows is the driver's right; an access that it does not allow is refused, and does not go round. */
+/* Less than the area allows is the driver's right; an access that it does not allow is refused, and does not go
+ * round. */
 static enum vmf_code give_readonly(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	ans->prot = VMF_R;
@@ -500,7 +501,8 @@ static enum vmf_code do_install(const struct vmf_req *req, struct vmf_ans *ans)
 		ans->why = VMF_WHY_POLICY;
 		return VMF_SIGBUS;
 	case I_PFN:
-		d->inner = vmf_install_pfns(req, at, (vmf_pfn){ VMF_SIM_DEVICE + at }, 1, (struct vmf_attr){ .type = VMF_UC }, prot);
+		d->inner = vmf_install_pfns(req, at, (vmf_pfn){ VMF_SIM_DEVICE + at }, 1,
+			(struct vmf_attr){ .type = VMF_UC }, prot);
 		return VMF_DONE;
 	case I_ZERO_PAGES:
 		d->inner = vmf_install_frames(req, at, frames, 0, prot);
@@ -765,7 +767,8 @@ static void each_failure_of_entering_has_its_result(void)
 				CHECK_EQ(rig_byte(&r, at + i * PAGE), i + 1);
 				CHECK(rig_stats(&r).retries[enter_errors[i].why]);
 			} else {
-				CHECK_RESULT(vmf_sim_load(r.space, at + i * PAGE, &(char){ 0 }, 1), enter_errors[i].code, enter_errors[i].why);
+				CHECK_RESULT(vmf_sim_load(r.space, at + i * PAGE, &(char){ 0 }, 1), enter_errors[i].code,
+					enter_errors[i].why);
 				CHECK_EQ(rig_byte(&r, at + i * PAGE), i + 1);
 			}
 		}

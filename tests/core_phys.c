@@ -9,7 +9,9 @@
 
 static struct vmf_range range(unsigned kind, uint64_t first, uint64_t pages)
 {
-	return (struct vmf_range){ .size = sizeof(struct vmf_range), .kind = (uint8_t)kind, .first = { first }, .pages = pages };
+	return (struct vmf_range){
+		.size = sizeof(struct vmf_range), .kind = (uint8_t)kind, .first = { first }, .pages = pages,
+	};
 }
 
 static int add(struct rig *r, unsigned kind, uint64_t first, uint64_t pages)

@@ -455,7 +455,9 @@ static void a_handler_cannot_unmap_its_own_area(void)
 
 static void revoke_takes_its_range_from_every_area(void)
 {
-	static const struct { uint64_t first, pages; } t[] = { { 0, 1 }, { 3, 4 }, { 0, 16 }, { 15, 100 }, { 4, 0 }, { 100, 5 } };
+	static const struct { uint64_t first, pages; } t[] = {
+		{ 0, 1 }, { 3, 4 }, { 0, 16 }, { 15, 100 }, { 4, 0 }, { 100, 5 },
+	};
 	struct vmf_space *second;
 	struct vmf_map map;
 	vmf_va at[3];

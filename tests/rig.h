@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What most tests of the core stand on: a simulated machine of one kind of window, with one space.  Closing it checks that
- * nothing was left over: no byte of the core's, no frame, no entry that a CPU might still use.
+ * What most tests of the core stand on: a simulated machine of one kind of window, with one space.  Closing it checks
+ * that nothing was left over: no byte of the core's, no frame, no entry that a CPU might still use.
  */
 #ifndef RIG_H
 #define RIG_H
@@ -125,5 +125,6 @@ static inline struct vmf_stats rig_stats(const struct rig *r)
 
 /* The case for each kind of window. */
 #define RIG_EACH(r) \
-	for (unsigned store_ = VMF_BY_ADDRESS; store_ <= VMF_BY_COPY && (rig_open(&(r), store_), true); rig_close(&(r)), store_++)
+	for (unsigned store_ = VMF_BY_ADDRESS; store_ <= VMF_BY_COPY && (rig_open(&(r), store_), true); \
+	     rig_close(&(r)), store_++)
 #endif

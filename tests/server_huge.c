@@ -3,6 +3,7 @@
  * A client whose memory is 2 MiB pages (hugetlb): every byte, removes, and an image that breaks.
  */
 #include "serve_rig.h"
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
@@ -113,12 +114,16 @@ static const struct vmtest tests[] = { VMTEST(all), VMTEST(broken) };
 
 int main(int argc, char **argv)
 {
-	long before = pool_size();
+	int r, lock = open(pool, O_RDONLY | O_CLOEXEC);
 	struct guest g;
+	long before;
 	pid_t pid;
-	int r;
 
 	serve_need_uffd();
+	/* Other tests change the pool too; each holds this lock until it has put it back. */
+	if (lock < 0 || flock(lock, LOCK_EX))
+		vmtest_skip("no pool of huge pages");
+	before = pool_size();
 	set_pool(before + HUGES + 1);
 	if (!guest_memory(&g, HUGES * HUGE, HUGE)) {
 		set_pool(before);

@@ -284,8 +284,9 @@ static int verifier(void *arg)
 	return guest_verify(&g, 0, 2) ? 1 : 0;
 }
 
-/* Descriptors run out: whoever comes is turned away at once, who is there is served, and later all is well again. */
-static void too_many_files(void)
+/* Descriptors run out (at the connection itself, or at what it needs beside): whoever comes is turned away at once, who
+ * is there is served, and later all is well again. */
+static void run_out_of_files(unsigned left)
 {
 	struct rlimit few = { 0, 4096 };
 	struct guest g[CROWD];
@@ -300,7 +301,7 @@ static void too_many_files(void)
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
 	good = client_fork(good_client, NULL);
 	CHECK_EQ(read(good_end[0], &c, 1), 1);
-	few.rlim_cur = files_of(s.pid) + 10;
+	few.rlim_cur = files_of(s.pid) + left;
 	CHECK_EQ(prlimit(s.pid, RLIMIT_NOFILE, &few, NULL), 0);
 	for (int i = 0; i < CROWD; i++) {
 		g[i] = (struct guest){ .sock = -1 };
@@ -319,6 +320,12 @@ static void too_many_files(void)
 	CHECK_SOON(files_of(s.pid) == idle);
 	CHECK_EQ(serve_stop(&s), 0);
 	serve_close(&s);
+}
+
+static void too_many_files(void)
+{
+	for (unsigned left = 6; left < 9; left++)
+		run_out_of_files(left);
 }
 
 /* A connection that says nothing and goes away is a look at whether somebody is there, not an error. */

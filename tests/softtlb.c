@@ -526,6 +526,7 @@ static void bolts_at_fault_time(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(random_against_array), VMTEST(pairs), VMTEST(dirty_by_trap), VMTEST(update_ends_it),
-	VMTEST(empty_reserve), VMTEST(entries_return), VMTEST(what_is_refused), VMTEST(bolts_stay), VMTEST(bolts_are_counted), VMTEST(bolts_at_fault_time),
+	VMTEST(empty_reserve), VMTEST(entries_return), VMTEST(what_is_refused), VMTEST(bolts_stay),
+	VMTEST(bolts_are_counted), VMTEST(bolts_at_fault_time),
 };
 VMTEST_MAIN(tests, 20)

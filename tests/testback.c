@@ -147,7 +147,6 @@ static int testback_start(void *self, struct vmf_io *io)
 	pthread_mutex_lock(&t->lock);
 	CHECK(io->n && io->n <= VMF_RUN_MAX);
 	CHECK(io->bytes && io->bytes <= io->n * vmf_page_size(t->port));
-	CHECK(io->bytes > (io->n - 1) * vmf_page_size(t->port));
 	err = fails_now(&t->refuse);
 	if (!err)
 		err = fails(&t->refuse, io->first);

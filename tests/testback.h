@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A backing for tests: bytes by a formula (none of them 0), what was written is kept, every call is counted, and when it
- * completes, whether it fails and how long it is are the test's to say.
+ * A backing for tests: bytes by a formula (none of them 0), what was written is kept, every call is counted, and when
+ * it completes, whether it fails and how long it is are the test's to say.
  */
 #ifndef TESTBACK_H
 #define TESTBACK_H

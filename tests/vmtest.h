@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * A test program is a table of named cases.  The first check that fails ends the program with a line that says where; a
- * program that hangs is ended by an alarm, with the name of the case.  `PROGRAM NAME...` runs these cases only, `-l` lists
- * them.  Exit status: 0 passed, 77 skipped, else failed.
+ * program that hangs is ended by an alarm, with the name of the case.  `PROGRAM NAME...` runs these cases only, `-l`
+ * lists them.  Exit status: 0 passed, 77 skipped, else failed.
  */
 #ifndef VMTEST_H
 #define VMTEST_H

@@ -22,10 +22,10 @@ struct vmf_sim_config {
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
 };
-/* One simulated machine.  RAM at pfn 0x100, then a hole, a DEVICE range of 256 pages (VMF_UC) at pfn 0x1000000 that behaves
- * as memory, a RESERVED range of 16 pages at 0x2000000.  Orders 0 to 9 exist in windows by address, else only 0.
- * Windows by copy are for areas without VMF_SHARED, the others for areas with it (-VMF_ENOSYS).  Attributes: every type,
- * and the lower eight port bits. */
+/* One simulated machine.  RAM at pfn 0x100, then a hole, a DEVICE range of 256 pages (VMF_UC) at pfn 0x1000000 that
+ * behaves as memory, a RESERVED range of 16 pages at 0x2000000.  Orders 0 to 9 exist in windows by address, else only
+ * 0.  Windows by copy are for areas without VMF_SHARED, the others for areas with it (-VMF_ENOSYS).  Attributes: every
+ * type, and the lower eight port bits. */
 struct vmf_sim;
 int vmf_sim_open(struct vmf_sim **, const struct vmf_sim_config *);
 void vmf_sim_close(struct vmf_sim *); /* its spaces and objects have gone */
@@ -40,14 +40,14 @@ void *vmf_sim_device(struct vmf_sim *, uint64_t page); /* the bytes of a page of
 
 int vmf_sim_space(struct vmf_sim *, struct vmf_space **);
 void vmf_sim_space_close(struct vmf_space *);
-/* What a CPU does: walk, fault, wait and try again until it is through.  VMF_OK and the bytes moved (and the flags of the
- * last fault on the way, if there was one), or the first failure.  A signal that arrives in a wait is delivered, and the
- * instruction starts again. */
+/* What a CPU does: walk, fault, wait and try again until it is through.  VMF_OK and the bytes moved (and the flags of
+ * the last fault on the way, if there was one), or the first failure.  A signal that arrives in a wait is delivered,
+ * and the instruction starts again. */
 struct vmf_result vmf_sim_load(struct vmf_space *, vmf_va, void *, size_t);
 struct vmf_result vmf_sim_store(struct vmf_space *, vmf_va, const void *, size_t);
 struct vmf_result vmf_sim_fetch(struct vmf_space *, vmf_va, void *, size_t); /* as load, but asks for VMF_X */
-/* A madvise(MADV_DONTNEED) on the pmap's own: entries are forgotten, by-copy bytes are lost and read zero, also where none
- * were yet.  Bolted entries stay. */
+/* A madvise(MADV_DONTNEED) on the pmap's own: entries are forgotten, by-copy bytes are lost and read zero, also where
+ * none were yet.  Bolted entries stay. */
 void vmf_sim_forget(struct vmf_space *, vmf_va, uint64_t pages);
 /* Reductions of what the CPUs may still be using, not yet ended by an update().  0 whenever the core is at rest. */
 uint64_t vmf_sim_unflushed(struct vmf_space *);
@@ -70,15 +70,16 @@ enum vmf_sim_point {
 	VMF_SIM_UPDATE,
 	VMF_SIM_POINTS
 };
-/* The n-th call (from now, 1 is the next) of this kind fails once with `err`, of either sign; 0: none.  What cannot fail
- * (PUNCH, ICACHE, UPDATE) does not. */
+/* The n-th call (from now, 1 is the next) of this kind fails once with `err`, of either sign; 0: none.  What cannot
+ * fail (PUNCH, ICACHE, UPDATE) does not. */
 void vmf_sim_fail(struct vmf_sim *, enum vmf_sim_point, uint32_t n, int err);
 uint64_t vmf_sim_calls(const struct vmf_sim *, enum vmf_sim_point); /* so far */
-/* Called at each such call, before it does anything and with nothing of the pmap's locked; space NULL: of no pmap; va and
- * pages: what it is about (ALLOC: 0 and bytes; SEGMENT, PUNCH: pfn and pages).  Set while no other thread runs. */
+/* Called at each such call, before it does anything and with nothing of the pmap's locked; space NULL: of no pmap; at
+ * and pages: what it is about (ALLOC: 0 and bytes; SEGMENT, PUNCH: pfn and pages).  Set while no other thread runs. */
 typedef void vmf_sim_hook(void *self, struct vmf_space *, uint64_t at, uint64_t pages);
 void vmf_sim_on(struct vmf_sim *, enum vmf_sim_point, vmf_sim_hook *, void *self);
-uint64_t vmf_sim_live(const struct vmf_sim *); /* bytes allocated by the core and not freed, those of the port included */
+/* Bytes allocated by the core and not freed, those of the port included. */
+uint64_t vmf_sim_live(const struct vmf_sim *);
 
 #ifdef __cplusplus
 }

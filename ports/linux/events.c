@@ -146,9 +146,10 @@ int vmf__events_settle(struct vmf__local *local)
 		/* Whoever is between read() and the table now, has it right when we are through. */
 		vmf__block(NULL);
 		vmf__gate_share(&local->gate);
-		pending |= atomic_load(&local->changing) != 0;
 		vmf__gate_unshare(&local->gate);
 		vmf__unblock(NULL);
+		if (atomic_load(&local->changing))
+			break;
 		if (!pending)
 			return 0;
 		(void)vmf__wait(local->port, NULL, 0, 50000, false);

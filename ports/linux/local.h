@@ -21,6 +21,7 @@ struct vmf__extent {
 	uint64_t pages;
 	_Atomic uint64_t *removed; /* COPY: a bit for each page that the application took away: it reads zero */
 	_Atomic uint64_t *raw;     /* RAW: what is entered: pfn + 1; 0: nothing */
+	struct vmf__mutex lock;    /* RAW: raw[] and the mappings change together */
 };
 struct vmf__window {
 	uintptr_t va, end;
@@ -127,8 +128,8 @@ int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *)
 unsigned vmf__events_drain(struct vmf__local *, struct uffd_msg *fault, unsigned n);
 /* Is an event unread, or read and not known to the core yet? */
 bool vmf__events_pending(const struct vmf__local *);
-/* When it returns 0, the table and the core know of all that had happened when it was called.  -VMF_EAGAIN: not in 10 ms;
- * perhaps because the reader waits for a lock of the caller's. */
+/* When it returns 0, the table and the core know of all that had happened when it was called.  -VMF_EAGAIN: the core is being
+ * told, which may need a lock of the caller's; or nobody has read for 10 ms. */
 int vmf__events_settle(struct vmf__local *);
 
 /* handler.c */

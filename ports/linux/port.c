@@ -298,7 +298,7 @@ void vmf_linux_space_close(struct vmf_space *space)
 		return;
 	local = local_of(space);
 	while (vmf__events_settle(local))
-		;
+		(void)vmf__wait(local->port, NULL, 0, 100000, false);
 	vmf__servers_stop(local);
 	vmf_space_destroy(space);
 	shut_leftovers(local);

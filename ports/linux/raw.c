@@ -38,7 +38,8 @@ static int replace(uintptr_t va, uint64_t pages, unsigned prot, int fd, off_t at
 	return 0;
 }
 
-int vmf__raw_blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
+/* => extent's lock */
+static int blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 {
 	uint64_t first = vmf__window_page(w, va);
 	int err = replace(va, pages, w->prot, w->local->port->blank, (off_t)(first << VMF__SHIFT));
@@ -46,6 +47,18 @@ int vmf__raw_blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 	for (uint64_t i = 0; i < pages && !err; i++)
 		if (atomic_load_explicit(&w->extent->raw[first + i], memory_order_relaxed))
 			atomic_store_explicit(&w->extent->raw[first + i], 0, memory_order_relaxed);
+	return err;
+}
+
+int vmf__raw_blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
+{
+	int err;
+
+	vmf__block(NULL);
+	vmf__mutex_take(&w->extent->lock);
+	err = blank(w, va, pages);
+	vmf__mutex_drop(&w->extent->lock);
+	vmf__unblock(NULL);
 	return err;
 }
 
@@ -62,17 +75,13 @@ static const struct vmf__segment *shown_by(const struct vmf__window *w, const st
 	return s;
 }
 
-long vmf__raw_enter(const struct vmf__window *w, const struct vmf_run *run)
+/* => extent's lock */
+static long show(const struct vmf__window *w, const struct vmf_run *run, const struct vmf__segment *s)
 {
-	const struct vmf__segment *s = shown_by(w, run);
 	_Atomic uint64_t *raw = w->extent->raw + vmf__window_page(w, run->va);
 	long fresh = 0;
 	int err;
 
-	if (!s)
-		return run->flags & VMF_RUN_RAW ? -VMF_EFAULT : -VMF_EEXIST;
-	if (s->aperture && !vmf_attr_covers(s->attr, run->attr))
-		return -VMF_ENOSYS;
 	for (uint32_t i = 0; i < run->n; i++)
 		fresh += atomic_load_explicit(&raw[i], memory_order_relaxed) != mark((vmf_pfn){ run->pfn.n + i }, run->prot);
 	if (!fresh)
@@ -80,12 +89,28 @@ long vmf__raw_enter(const struct vmf__window *w, const struct vmf_run *run)
 	err = replace(run->va, run->n, run->prot, s->fd, (off_t)(s->at + (int64_t)(vmf__segment_page(run->pfn) << VMF__SHIFT)));
 	if (err) {
 		/* A driver's mmap() that refuses may leave nothing mapped at all. */
-		(void)vmf__raw_blank(w, run->va, run->n);
+		(void)blank(w, run->va, run->n);
 		return err;
 	}
 	for (uint32_t i = 0; i < run->n; i++)
 		atomic_store_explicit(&raw[i], mark((vmf_pfn){ run->pfn.n + i }, run->prot), memory_order_relaxed);
 	return fresh;
+}
+
+/* => signals blocked */
+long vmf__raw_enter(const struct vmf__window *w, const struct vmf_run *run)
+{
+	const struct vmf__segment *s = shown_by(w, run);
+	long got;
+
+	if (!s)
+		return run->flags & VMF_RUN_RAW ? -VMF_EFAULT : -VMF_EEXIST;
+	if (s->aperture && !vmf_attr_covers(s->attr, run->attr))
+		return -VMF_ENOSYS;
+	vmf__mutex_take(&w->extent->lock);
+	got = show(w, run, s);
+	vmf__mutex_drop(&w->extent->lock);
+	return got;
 }
 
 int vmf__raw_query(const struct vmf__window *w, uintptr_t va, struct vmf_entry *e)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated machine: its memory, its slots (one for each thread, for as long as the thread lives), and the points at
- * which a test counts, fails or delays what the core asks for.
+ * The simulated machine: its memory, its slots (one for each thread, for as long as the thread lives), and the points
+ * at which a test counts, fails or delays what the core asks for.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -258,7 +258,8 @@ static uint64_t host_now(void *self)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r, uint32_t tries)
+static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r,
+	uint32_t tries)
 {
 	struct vmf_sim *sim = self;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated MMU: a hash of entries, and the ranges that areas were attached to.  Its rules: an entry is found by every
- * page that it covers; a by-offset entry shows page i of the area's segment or is refused; a by-copy entry owns its bytes.
+ * The simulated MMU: a hash of entries, and the ranges that areas were attached to.  Its rules: an entry is found by
+ * every page that it covers; a by-offset entry shows page i of the area's segment or is refused; a by-copy entry owns
+ * its bytes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -272,7 +273,10 @@ static void fill_window(const struct sim_mmu *m, const struct vmf_map *map, stru
 
 static int attach(struct sim_mmu *m, const struct vmf_map *map, vmf_pfn segment)
 {
-	struct sim_range r = { map->va, map->pages, { segment.n ? segment.n + map->off : 0 }, map->prot, map->action == VMF_BOLT };
+	struct sim_range r = {
+		.va = map->va, .pages = map->pages, .segment = { segment.n ? segment.n + map->off : 0 },
+		.prot = map->prot, .bolts = map->action == VMF_BOLT,
+	};
 	uint32_t i;
 
 	if (r.va < m->pmap.lo || r.va >= m->pmap.hi || r.pages > (m->pmap.hi - r.va) >> m->sim->config.page_shift)
@@ -336,7 +340,8 @@ static int sim_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct v
 /* -------------------------------------------------------------------------------------------- enter */
 
 /* Can this run be shown at this page, which is in range r? */
-static int run_fits(const struct sim_mmu *m, const struct sim_range *r, const struct vmf_run *run, vmf_va va, uint64_t pfn)
+static int run_fits(const struct sim_mmu *m, const struct sim_range *r, const struct vmf_run *run, vmf_va va,
+	uint64_t pfn)
 {
 	uint8_t store = m->sim->config.store;
 	uint64_t page;
@@ -361,8 +366,8 @@ static uint8_t entry_prot(const struct sim_mmu *m, const struct sim_range *r, co
 	return m->sim->config.protect ? run->prot : r->prot;
 }
 
-static int enter_again(const struct sim_mmu *m, struct sim_entry *e, const struct sim_range *r, const struct vmf_run *run,
-	unsigned order)
+static int enter_again(const struct sim_mmu *m, struct sim_entry *e, const struct sim_range *r,
+	const struct vmf_run *run, unsigned order)
 {
 	if (e->raw != !!(run->flags & VMF_RUN_RAW) || e->order < order)
 		return -VMF_EEXIST;

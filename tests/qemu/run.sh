@@ -12,7 +12,7 @@ build=${1:-${VMF_BUILD:?usage: VMFAULT=COMMAND run.sh BUILD_DIR}}
 vmfault=$(realpath "${VMFAULT:?the path of the vmfault command}")
 megabytes=256
 boot_limit=60
-restore_limit=40
+restore_limit=60
 cc=${VMF_CC:-cc}
 work=
 shm=

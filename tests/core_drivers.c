@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The drivers ring (frames that it owns) and devmem (a range of the memory map), on the simulated port.
+ */
+#include <pthread.h>
+#include "drivers/devmem.h"
+#include "drivers/ring.h"
+#include "rig.h"
+
+#define PAGES 17u
+
+/* ---------------------------------------------------------------------------------------------- ring */
+
+static struct vmf_frame *frames[PAGES];
+
+static vmf_va ring_open(struct vmf_ring *ring, struct rig *r)
+{
+	CHECK_ERR(vmf_ring_open(ring, r->port, frames, PAGES), 0);
+	for (unsigned i = 0; i < PAGES; i++) {
+		CHECK(frames[i]);
+		memset(vmf_frame_bytes(r->port, frames[i]), (int)i + 1, PAGE);
+	}
+	return rig_show(r, ring->object, PAGES, VMF_R | VMF_W);
+}
+
+static void ring_close(struct vmf_ring *ring, struct rig *r, vmf_va at)
+{
+	vmf_ring_close(ring);
+	CHECK_ERR(vmf_unmap(r->space, at, PAGES), 0);
+	CHECK_EQ(rig_free_frames(r), RAM);
+}
+
+static void a_ring_is_faulted_in_any_order(void)
+{
+	struct vmf_ring ring;
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		at = ring_open(&ring, &r);
+		for (unsigned i = 0; i < PAGES; i++)
+			CHECK_EQ(rig_byte(&r, at + i * 7 % PAGES * PAGE), i * 7 % PAGES + 1);
+		CHECK_EQ(rig_stats(&r).faults, PAGES);
+		ring_close(&ring, &r, at);
+	}
+}
+
+static void its_frames_are_scattered(void)
+{
+	unsigned neighbours = 0;
+	struct vmf_ring ring;
+	struct rig r;
+	vmf_va at;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	at = ring_open(&ring, &r);
+	for (unsigned i = 1; i < PAGES; i++)
+		neighbours += vmf_frame_pfn(frames[i]).n == vmf_frame_pfn(frames[i - 1]).n + 1;
+	CHECK(neighbours < 4);
+	ring_close(&ring, &r, at);
+	rig_close(&r);
+}
+
+static void frames_are_replaced_under_the_program(void)
+{
+	struct vmf_frame *fresh;
+	struct vmf_ring ring;
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		at = ring_open(&ring, &r);
+		CHECK_EQ(rig_byte(&r, at + 3 * PAGE), 4);
+		fresh = vmf_frame_at(ring.object, 3);
+		memset(vmf_frame_bytes(r.port, fresh), 77, PAGE);
+		CHECK_ERR(vmf_ring_replace(&ring, 3, fresh), 0);
+		CHECK_EQ(rig_byte(&r, at + 3 * PAGE), r.store == VMF_BY_COPY ? 4 : 77);
+		CHECK_EQ(rig_byte(&r, at + 4 * PAGE), 5);
+		/* Out of the buffer, and back in. */
+		CHECK_ERR(vmf_ring_replace(&ring, 5, NULL), 0);
+		CHECK_RESULT(vmf_sim_load(r.space, at + 5 * PAGE, &(char){ 0 }, 1), VMF_SIGBUS, VMF_WHY_POLICY);
+		fresh = vmf_frame_at(ring.object, 5);
+		memset(vmf_frame_bytes(r.port, fresh), 78, PAGE);
+		CHECK_ERR(vmf_ring_replace(&ring, 5, fresh), 0);
+		CHECK_EQ(rig_byte(&r, at + 5 * PAGE), 78);
+		CHECK_ERR(vmf_ring_replace(&ring, PAGES, NULL), -VMF_EINVAL);
+		ring_close(&ring, &r, at);
+	}
+}
+
+static void a_ring_without_memory_leaves_nothing(void)
+{
+	struct vmf_frame *hog[RAM];
+	struct vmf_ring ring;
+	unsigned n = 0;
+	struct rig r;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	while (!vmf_frame_alloc(r.port, 0, 0, false, &hog[n]))
+		n++;
+	for (unsigned i = 0; i < PAGES - 1; i++)
+		vmf_frame_put(r.port, hog[--n]);
+	CHECK_ERR(vmf_ring_open(&ring, r.port, frames, PAGES), -VMF_ENOMEM);
+	while (n)
+		vmf_frame_put(r.port, hog[--n]);
+	rig_close(&r);
+}
+
+struct replacer { struct vmf_ring *ring; bool stop; };
+
+static void *replace(void *self)
+{
+	struct replacer *p = self;
+	struct vmf_frame *fresh;
+	unsigned i = 0;
+
+	for (; !__atomic_load_n(&p->stop, __ATOMIC_RELAXED); i++) {
+		fresh = vmf_frame_at(p->ring->object, i % PAGES);
+		if (!fresh)
+			continue;
+		memset(vmf_frame_bytes(p->ring->port, fresh), (int)(i % PAGES) + 1, PAGE);
+		CHECK_ERR(vmf_ring_replace(p->ring, i % PAGES, fresh), 0);
+	}
+	return NULL;
+}
+
+/* Whatever frame it is, it is one of that page. */
+static void a_ring_is_replaced_while_it_is_read(void)
+{
+	struct vmf_ring ring;
+	pthread_t t;
+	struct rig r;
+	vmf_va at;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	{
+		struct replacer p = { .ring = &ring };
+
+		at = ring_open(&ring, &r);
+		CHECK(!pthread_create(&t, NULL, replace, &p));
+		for (unsigned i = 0; i < 5000; i++)
+			CHECK_EQ(rig_byte(&r, at + i % PAGES * PAGE), i % PAGES + 1);
+		__atomic_store_n(&p.stop, true, __ATOMIC_RELAXED);
+		pthread_join(t, NULL);
+		ring_close(&ring, &r, at);
+	}
+	rig_close(&r);
+}
+
+/* -------------------------------------------------------------------------------------------- devmem */
+
+static void device_memory_is_mapped_lazily_or_at_once(void)
+{
+	struct rig r;
+	vmf_va at;
+
+	for (unsigned eager = 0; eager < 2; eager++)
+		RIG_EACH(r) {
+			struct vmf_devmem d = { .first = { VMF_SIM_DEVICE + 16 }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager };
+			struct vmf_map map = rig_map(&r, 8, VMF_R | VMF_W);
+
+			CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
+			map.off = 10;
+			CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
+			for (unsigned i = 0; i < 8; i++) {
+				uint8_t byte = (uint8_t)(i + 1);
+
+				CHECK_EQ(rig_present(&r, at + i * PAGE), eager);
+				CHECK_OK(vmf_sim_store(r.space, at + i * PAGE, &byte, 1));
+				CHECK_EQ(*(uint8_t *)vmf_sim_device(r.sim, 26 + i), byte);
+			}
+			CHECK_EQ(rig_stats(&r).faults, eager ? 0 : 8);
+			/* Rule 1: what the pmap forgot comes back, if the bytes are not its own. */
+			if (r.store != VMF_BY_COPY) {
+				vmf_sim_forget(r.space, at, 8);
+				CHECK_EQ(rig_byte(&r, at + PAGE), 2);
+			}
+			vmf_devmem_close(&d);
+			CHECK_ERR(vmf_unmap(r.space, at, 8), 0);
+			CHECK_EQ(rig_free_frames(&r), RAM);
+		}
+}
+
+static void a_fault_may_bring_a_run(void)
+{
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		struct vmf_devmem d = { .first = { VMF_SIM_DEVICE }, .pages = 20, .attr = { .type = VMF_UC }, .run = 8 };
+
+		CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
+		at = rig_show(&r, d.object, 20, VMF_R);
+		CHECK_EQ(rig_byte(&r, at + 16 * PAGE), 0);
+		for (unsigned i = 0; i < 20; i++)
+			CHECK_EQ(rig_present(&r, at + i * PAGE), i >= 16);
+		CHECK_EQ(rig_byte(&r, at), 0);
+		CHECK_EQ(rig_stats(&r).entered, 12);
+		vmf_devmem_close(&d);
+		CHECK_ERR(vmf_unmap(r.space, at, 20), 0);
+	}
+}
+
+static void nothing_outside_the_range_can_be_mapped(void)
+{
+	static const struct { uint64_t off, pages; int err; } t[] = {
+		{ 0, 64, 0 }, { 63, 1, 0 }, { 0, 65, -VMF_EINVAL }, { 64, 1, -VMF_EINVAL }, { 60, 5, -VMF_EINVAL },
+		{ UINT64_MAX, 1, -VMF_EINVAL }, { UINT64_MAX - 3, 8, -VMF_EINVAL }, { 1, UINT64_MAX, -VMF_EINVAL },
+		{ 0, 0, -VMF_EINVAL }, { 1ull << 63, 1, -VMF_EINVAL },
+	};
+	struct rig r;
+	vmf_va at;
+
+	for (unsigned eager = 0; eager < 2; eager++)
+		RIG_EACH(r) {
+			struct vmf_devmem d = { .first = { VMF_SIM_DEVICE }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager };
+
+			CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
+			for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+				struct vmf_map map = rig_map(&r, t[i].pages, VMF_R);
+
+				map.off = t[i].off;
+				CHECK_ERR(vmf_map(r.space, d.object, &map, &at), t[i].err);
+				if (!t[i].err)
+					CHECK_ERR(vmf_unmap(r.space, at, t[i].pages), 0);
+			}
+			vmf_devmem_close(&d);
+		}
+}
+
+static void ranges_end_with_the_addresses(void)
+{
+	static const struct { uint64_t first, pages; int err; } t[] = {
+		{ 0, 1, 0 }, { 0, 0, -VMF_EINVAL }, { UINT64_MAX, 1, -VMF_EINVAL }, { UINT64_MAX, 2, -VMF_EINVAL },
+		{ UINT64_MAX / PAGE, 1, 0 }, { UINT64_MAX / PAGE, 2, -VMF_EINVAL }, { 5, UINT64_MAX, -VMF_EINVAL },
+		{ UINT64_MAX / PAGE + 1, 1, -VMF_EINVAL }, { 5, UINT64_MAX - 4, -VMF_EINVAL },
+	};
+	struct rig r;
+
+	RIG_EACH(r)
+		for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+			struct vmf_devmem d = { .first = { t[i].first }, .pages = t[i].pages };
+
+			CHECK_ERR(vmf_devmem_open(&d, r.port), t[i].err);
+			if (!t[i].err)
+				vmf_devmem_close(&d);
+		}
+}
+
+/* The driver does not know what lies in a hole, is reserved, or wants other attributes: the core does. */
+static void the_core_refuses_what_the_map_forbids(void)
+{
+	static const struct { uint64_t first, type; uint8_t why; } t[] = {
+		{ 0x50, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RESERVED, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RAM, VMF_UC, VMF_WHY_HOLE },
+		{ VMF_SIM_DEVICE, VMF_WB, VMF_WHY_ATTR }, { VMF_SIM_DEVICE, VMF_WC, VMF_WHY_ATTR },
+	};
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r)
+		for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+			struct vmf_devmem d = { .first = { t[i].first }, .pages = 4, .attr = { .type = (uint8_t)t[i].type } };
+			struct vmf_map map = rig_map(&r, 4, VMF_R);
+
+			CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
+			at = rig_show(&r, d.object, 4, VMF_R);
+			CHECK_RESULT(vmf_sim_load(r.space, at, &(char){ 0 }, 1), VMF_SIGBUS, t[i].why);
+			CHECK_ERR(vmf_unmap(r.space, at, 4), 0);
+			d.eager = true;
+			CHECK_ERR(vmf_map(r.space, d.object, &map, &at), -VMF_EPERM);
+			vmf_devmem_close(&d);
+		}
+}
+
+static const struct vmtest tests[] = {
+	VMTEST(a_ring_is_faulted_in_any_order),
+	VMTEST(its_frames_are_scattered),
+	VMTEST(frames_are_replaced_under_the_program),
+	VMTEST(a_ring_without_memory_leaves_nothing),
+	VMTEST(a_ring_is_replaced_while_it_is_read),
+	VMTEST(device_memory_is_mapped_lazily_or_at_once),
+	VMTEST(a_fault_may_bring_a_run),
+	VMTEST(nothing_outside_the_range_can_be_mapped),
+	VMTEST(ranges_end_with_the_addresses),
+	VMTEST(the_core_refuses_what_the_map_forbids),
+};
+VMTEST_MAIN(tests, 20)

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the application does to windows behind our back: munmap, mremap, madvise, fork.
+ */
+#include "linuxrig.h"
+#include "testback.h"
+
+#define PAGES 64u
+
+struct file { struct testback back; struct vmf_object *object; char *at; };
+
+static void file_open_at(struct rig *r, struct file *f, unsigned flags, char *at)
+{
+	testback_open(&f->back, r->port, PAGES * PAGE, TESTBACK_THREAD);
+	f->object = testback_object(&f->back, NULL);
+	f->at = rig_map_as(r, f->object, (struct vmf_map){ .flags = flags | (at ? VMF_FIXED : 0), .va = (vmf_va)at, .pages = PAGES,
+							    .prot = VMF_R | VMF_W });
+}
+
+static void file_open(struct rig *r, struct file *f, unsigned flags) { file_open_at(r, f, flags, NULL); }
+
+static void file_close(struct rig *r, struct file *f)
+{
+	rig_unmap(r, f->at, PAGES);
+	vmf_object_put(f->object);
+	RIG_BACKING_CLOSE(&f->back);
+}
+
+static bool right(struct file *f, const char *p, unsigned page)
+{
+	char c = *(const volatile char *)(p + 3);
+
+	return c == (char)testback_byte(&f->back, page * PAGE + 3);
+}
+
+static const unsigned kinds[] = { VMF_SHARED, 0 };
+
+/* The core is told a little after the application goes on. */
+static bool has_area(struct rig *r, const char *at)
+{
+	struct vmf_area *a = vmf_area_find(r->space, (vmf_va)at);
+
+	vmf_area_put(a);
+	return a;
+}
+
+/* The areas go, their addresses are free again, the rest stays. */
+static void unmapped(void)
+{
+	struct rig r;
+	char c;
+
+	rig_catching();
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f;
+			struct vmf_map m = { .size = sizeof(m), .pages = 8, .prot = VMF_R };
+			vmf_va at;
+
+			file_open(&r, &f, kinds[k]);
+			f.at[9 * PAGE] = 'w';
+			CHECK_EQ(munmap(f.at + 8 * PAGE, 8 * PAGE), 0);
+			CHECK_EQ(rig_load(f.at + 8 * PAGE, &c), SIGSEGV);
+			CHECK(right(&f, f.at + 7 * PAGE, 7));
+			CHECK(right(&f, f.at + 16 * PAGE, 16));
+			CHECK_SOON(!has_area(&r, f.at + 8 * PAGE));
+			m.va = (vmf_va)f.at + 8 * PAGE;
+			m.off = 20;
+			m.flags = kinds[k] | VMF_FIXED;
+			CHECK_ERR(vmf_map(r.space, f.object, &m, &at), 0);
+			CHECK(right(&f, f.at + 8 * PAGE, 20));
+			CHECK(right(&f, f.at + 17 * PAGE, 17));
+			file_close(&r, &f);
+		}
+	}
+}
+
+static void moved(void)
+{
+	struct rig r;
+	char c;
+
+	rig_catching();
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f;
+			char *room, *now;
+
+			file_open(&r, &f, kinds[k]);
+			f.at[9 * PAGE] = 'w';
+			CHECK(right(&f, f.at + 10 * PAGE, 10));
+			room = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			now = mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+			CHECK(now == room);
+			CHECK_EQ(now[PAGE], 'w');
+			for (unsigned i = 8; i < 16; i++)
+				CHECK(right(&f, now + (i - 8) * PAGE, i));
+			CHECK_EQ(rig_load(f.at + 8 * PAGE, &c), SIGSEGV);
+			CHECK(right(&f, f.at + 7 * PAGE, 7));
+			CHECK(right(&f, f.at + 16 * PAGE, 16));
+			CHECK_SOON(!has_area(&r, f.at + 8 * PAGE));
+			if (kinds[k] == VMF_SHARED) {
+				CHECK_ERR(vmf_revoke(f.object, 8, 8), 0); /* reaches it where it is now */
+				CHECK(right(&f, now + 2 * PAGE, 10));
+				now[PAGE] = 'x';
+				CHECK_ERR(vmf_sync(f.object, 8, 8, NULL), 0);
+				CHECK_EQ(f.back.page[9][0], 'x');
+			}
+			rig_unmap(&r, now, 8);
+			file_close(&r, &f);
+		}
+	}
+}
+
+/* Onto another window, which goes. */
+static void moved_onto_another(void)
+{
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f, g;
+
+			file_open(&r, &f, kinds[k]);
+			file_open(&r, &g, kinds[1 - k]);
+			CHECK(right(&g, g.at + 21 * PAGE, 21));
+			CHECK(mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, g.at + 20 * PAGE) != MAP_FAILED);
+			for (unsigned i = 0; i < PAGES; i++)
+				CHECK(i >= 20 && i < 28 ? right(&f, g.at + i * PAGE, i - 12) : right(&g, g.at + i * PAGE, i));
+			rig_unmap(&r, g.at, PAGES);
+			vmf_object_put(g.object);
+			RIG_BACKING_CLOSE(&g.back);
+			file_close(&r, &f);
+		}
+	}
+}
+
+/* What was taken away reads zero, and never the image again.  A window on a shared object only forgets. */
+static void removed(void)
+{
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f;
+
+			file_open(&r, &f, kinds[k]);
+			f.at[9 * PAGE + 3] = 'w';
+			CHECK(right(&f, f.at + 10 * PAGE, 10));
+			CHECK_EQ(madvise(f.at + 8 * PAGE, 8 * PAGE, MADV_DONTNEED), 0);
+			if (kinds[k] == VMF_SHARED) {
+				CHECK_EQ(f.at[9 * PAGE + 3], 'w');
+				CHECK(right(&f, f.at + 10 * PAGE, 10));
+				CHECK(right(&f, f.at + 11 * PAGE, 11));
+			} else {
+				for (unsigned i = 8; i < 16; i++)
+					CHECK_EQ(f.at[i * PAGE + 3], 0);
+				f.at[12 * PAGE + 3] = 'n';
+				CHECK_EQ(f.at[12 * PAGE + 3], 'n');
+				CHECK_EQ(madvise(f.at + 12 * PAGE, PAGE, MADV_DONTNEED), 0);
+				CHECK_EQ(f.at[12 * PAGE + 3], 0);
+			}
+			CHECK(right(&f, f.at + 16 * PAGE, 16));
+			CHECK(right(&f, f.at + 7 * PAGE, 7));
+			file_close(&r, &f);
+		}
+	}
+}
+
+/* A removed range stays removed when its window is moved, and cut. */
+static void removed_and_moved(void)
+{
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct file f;
+		char *room, *now;
+
+		file_open(&r, &f, 0);
+		CHECK_EQ(madvise(f.at + 8 * PAGE, 4 * PAGE, MADV_DONTNEED), 0);
+		room = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		now = mremap(f.at + 6 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+		CHECK(now == room);
+		for (unsigned i = 6; i < 14; i++) {
+			if (i >= 8 && i < 12)
+				CHECK_EQ(now[(i - 6) * PAGE + 3], 0);
+			else
+				CHECK(right(&f, now + (i - 6) * PAGE, i));
+		}
+		rig_unmap(&r, now, 8);
+		file_close(&r, &f);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- fork */
+
+static struct { char *at; int pipe[2]; } forked;
+
+static void look(void *arg)
+{
+	char c = 'n';
+
+	(void)arg;
+	signal(SIGSEGV, SIG_DFL);
+	alarm(10);
+	c = *(volatile char *)forked.at;
+	(void)!write(forked.pipe[1], &c, 1);
+}
+
+/* The child has no copy: it dies, and does not see zeroes.  The parent is none the worse. */
+static void children(void)
+{
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f;
+			int status;
+
+			file_open(&r, &f, kinds[k]);
+			CHECK(right(&f, f.at, 0));
+			for (unsigned page = 0; page < 2; page++) { /* present, absent */
+				forked.at = f.at + page * PAGE;
+				CHECK_EQ(pipe(forked.pipe), 0);
+				status = rig_child(look, NULL);
+				CHECK(WIFSIGNALED(status));
+				CHECK_EQ(WTERMSIG(status), SIGSEGV);
+				close(forked.pipe[0]);
+				close(forked.pipe[1]);
+			}
+			CHECK_EQ(f.back.reads, 1 + (f.back.reads > 1)); /* readahead aside, nobody asked for page 1 */
+			CHECK(right(&f, f.at + PAGE, 1));
+			file_close(&r, &f);
+		}
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- a storm */
+
+static struct { struct rig r; struct file shared, copy; atomic_bool stop; atomic_uint running; } storm;
+
+/* The core is being told of a change: once more, but let it be told. */
+static bool again(int err)
+{
+	if (err == -VMF_EAGAIN)
+		usleep(100);
+	return err == -VMF_EAGAIN;
+}
+
+/* Reads pages that nobody takes away. */
+static void *storm_reader(void *arg)
+{
+	uint64_t seed = (uintptr_t)arg;
+
+	atomic_fetch_add(&storm.running, 1);
+	while (!storm.stop) {
+		unsigned i = 32 + vmtest_random(&seed) % 32;
+
+		CHECK(right(&storm.shared, storm.shared.at + i * PAGE, i));
+		CHECK(right(&storm.copy, storm.copy.at + i * PAGE, i));
+		if (i % 8 == 0)
+			CHECK_ERR(vmf_revoke(storm.shared.object, i, 8), 0);
+	}
+	return NULL;
+}
+
+/* Maps and unmaps; the other half of the windows is the application's to play with. */
+static void *storm_mapper(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&storm.running, 1);
+	while (!storm.stop) {
+		struct vmf_map m = { .size = sizeof(m), .flags = VMF_SHARED, .pages = 16, .prot = VMF_R };
+		vmf_va at;
+		int err = vmf_map(storm.r.space, storm.shared.object, &m, &at);
+
+		if (again(err))
+			continue;
+		CHECK_ERR(err, 0);
+		CHECK(right(&storm.shared, (char *)at + 5 * PAGE, 5));
+		do
+			err = vmf_unmap(storm.r.space, at, 16);
+		while (again(err));
+		CHECK_ERR(err, 0);
+	}
+	return NULL;
+}
+
+static void layout_storm(void)
+{
+	BOTH_MODES(&storm.r) {
+		pthread_t t[3];
+		char *room;
+
+		storm.stop = false;
+		storm.running = 0;
+		/* Far from where the kernel puts things by itself: what is unmapped here must not be somebody else's soon. */
+		file_open_at(&storm.r, &storm.shared, VMF_SHARED, (char *)0x100000000000);
+		file_open_at(&storm.r, &storm.copy, 0, (char *)0x100040000000);
+		room = (char *)0x100080000000;
+		for (uintptr_t i = 0; i < 3; i++)
+			CHECK_EQ(pthread_create(&t[i], NULL, i < 2 ? storm_reader : storm_mapper, (void *)i), 0);
+		CHECK_SOON(storm.running == 3);
+		for (unsigned i = 0; i < 200; i++) {
+			char *from = i % 2 ? storm.copy.at : storm.shared.at;
+			struct vmf_map m = { .size = sizeof(m), .flags = VMF_FIXED | (i % 2 ? 0 : VMF_SHARED), .va = (vmf_va)from,
+					     .pages = 16, .prot = VMF_R | VMF_W };
+			struct file *f = i % 2 ? &storm.copy : &storm.shared;
+			vmf_va at;
+			int err;
+
+			CHECK(right(f, from + 9 * PAGE, 9));
+			CHECK(mremap(from, 16 * PAGE, 16 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room);
+			CHECK(right(f, room + 3 * PAGE, 3));
+			CHECK_EQ(munmap(room, 16 * PAGE), 0);
+			do
+				err = vmf_map(storm.r.space, f->object, &m, &at);
+			while (again(err));
+			CHECK_ERR(err, 0);
+			CHECK_EQ(madvise(storm.copy.at + 16 * PAGE, 16 * PAGE, MADV_DONTNEED), 0);
+			CHECK_EQ(storm.copy.at[20 * PAGE], 0);
+		}
+		storm.stop = true;
+		for (unsigned i = 0; i < 3; i++)
+			pthread_join(t[i], NULL);
+		rig_unmap(&storm.r, storm.copy.at, PAGES);
+		vmf_object_put(storm.copy.object);
+		RIG_BACKING_CLOSE(&storm.copy.back);
+		file_close(&storm.r, &storm.shared);
+	}
+}
+
+static const struct vmtest tests[] = {
+	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(removed), VMTEST(removed_and_moved), VMTEST(children),
+	VMTEST(layout_storm),
+};
+VMTEST_MAIN(tests, 20)
