@@ -48,12 +48,15 @@ check-gcc: all
 	$(MESON_TEST) -C $(BUILD)
 
 check-clang: $(BUILD)-clang/build.ninja
+	ninja -C $(BUILD)-clang -j $(JOBS)
 	$(MESON_TEST) -C $(BUILD)-clang --suite fast
 
 check-asan: $(BUILD)-asan/build.ninja
-	$(MESON_TEST) -C $(BUILD)-asan --no-suite ground --no-suite metal
+	ninja -C $(BUILD)-asan -j $(JOBS)
+	$(MESON_TEST) -C $(BUILD)-asan --no-suite ground --no-suite qemu
 
 check-tsan: $(BUILD)-tsan/build.ninja
+	ninja -C $(BUILD)-tsan -j $(JOBS)
 	$(MESON_TEST) -C $(BUILD)-tsan --suite core
 
 demo: all

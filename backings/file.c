@@ -140,19 +140,6 @@ static int extent_seek(struct file *f, vmf_pgoff at, struct vmf_extent *e)
 	return e->pages ? 0 : EAGAIN;
 }
 
-/* A fault brings pages before its own as well, so the search begins at the first that it may bring. */
-static int extent_around(struct file *f, vmf_pgoff at, struct vmf_extent *e)
-{
-	vmf_pgoff from = at & ~(vmf_pgoff)(VMF_RUN_MAX - 1);
-	int err;
-
-	do {
-		err = extent_seek(f, from, e);
-		from = e->first + e->pages;
-	} while (!err && from <= at);
-	return err;
-}
-
 static int file_extent(void *self, vmf_pgoff at, struct vmf_extent *e)
 {
 	struct file *f = self;
@@ -160,7 +147,7 @@ static int file_extent(void *self, vmf_pgoff at, struct vmf_extent *e)
 
 	if (!extent_known(f, at, e)) {
 		/* Who cannot say is read. */
-		if (extent_around(f, at, e))
+		if (extent_seek(f, at, e))
 			*e = (struct vmf_extent){ at, 1, false };
 		if (!e->zero)
 			extent_remember(f, e);

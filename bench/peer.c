@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STEP_MS = 2, LIMIT_MS = 10000 };
+enum { STEP_MS = 2, LIMIT_MS = 10000, NO_EXEC = 127 };
 
 static void step(void)
 {
@@ -32,7 +32,7 @@ static _Noreturn void become(char *const argv[], const char *log)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fd >= 0 && dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0)
 		execv(argv[0], argv);
-	_exit(127);
+	_exit(NO_EXEC);
 }
 
 /* That the path exists is not enough, and a connection would be taken for the first client. */
@@ -78,7 +78,7 @@ int vmf__peer_start(struct vmf_peer *p, char *const argv[], const char *socket, 
 		if (listening(socket))
 			return 0;
 		if (ended(p, &status))
-			return -EIO;
+			return WIFEXITED(status) && WEXITSTATUS(status) == NO_EXEC ? -ENOENT : -EIO;
 		step();
 	}
 	vmf__peer_stop(p);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK = 1 << 20, DIR_MAX = 60, DIFFERS = 3 };
@@ -186,6 +187,7 @@ static int parse(struct bench *b, int argc, char **argv)
 /* The image, and what else is needed, in a directory of our own. */
 static int in_home(struct bench *b)
 {
+	struct stat log;
 	int err;
 
 	if (strlen(b->dir) > DIR_MAX)
@@ -197,7 +199,7 @@ static int in_home(struct bench *b)
 	snprintf(b->log, sizeof b->log, "%s/log", b->home);
 	err = all_rounds(b);
 	unlink(b->image);
-	if (err && !access(b->log, F_OK))
+	if (err && !stat(b->log, &log) && log.st_size)
 		fprintf(stderr, "bench-serve: what the servers said is in %s\n", b->log);
 	else
 		unlink(b->log);

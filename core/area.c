@@ -104,7 +104,12 @@ struct vmf_gather {
 	vmf_pfn pfn[VMF__GATHER];
 };
 
-void vmf_gather_frame(struct vmf_gather *g, vmf_pfn pfn) { g->pfn[g->n++] = pfn; }
+/* A pmap that gathers more than it was asked to remove loses a frame rather than our stack. */
+void vmf_gather_frame(struct vmf_gather *g, vmf_pfn pfn)
+{
+	if (g->n < VMF__GATHER)
+		g->pfn[g->n++] = pfn;
+}
 
 static void gather_put(struct vmf_port *port, struct vmf_gather *g)
 {

@@ -98,6 +98,20 @@ static void neighbour(void)
 	bed_close(&b);
 }
 
+/* A page in front of it fails: the page in need is had all the same, if not at the first try. */
+static void behind(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	config.backed.around = 16;
+	bed_open(&b, &config);
+	b.back.read = (struct testback_fail){ .first = 3, .pages = 1, .err = EIO };
+	CHECK(bed_reads(&b, 7 * PAGE, 7 * PAGE));
+	CHECK_EQ(b.session->poisoned, 0);
+	bed_close(&b);
+}
+
 /* Parked as long as the policy says, and tried again; when the backing is back, the page is as if nothing had been. */
 static void stalls(void)
 {
@@ -222,7 +236,7 @@ static void poison_spares(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(passes), VMTEST(poisons), VMTEST(neighbour), VMTEST(stalls), VMTEST(ends), VMTEST(past_the_end),
-	VMTEST(poison_while_changing), VMTEST(poison_spares),
+	VMTEST(passes), VMTEST(poisons), VMTEST(neighbour), VMTEST(behind), VMTEST(stalls), VMTEST(ends),
+	VMTEST(past_the_end), VMTEST(poison_while_changing), VMTEST(poison_spares),
 };
 VMTEST_MAIN(tests, 20)

@@ -176,14 +176,16 @@ static void no_userfaultfd(void)
 /* A range that is not under the descriptor would never fault, or never could be filled. */
 static void not_registered(void)
 {
-	struct uffdio_range part;
-	struct bed b;
+	for (uint64_t first = 0; first < PAGES; first += 200) {
+		struct uffdio_range part;
+		struct bed b;
 
-	bed_prepare(&b, &plain);
-	part = (struct uffdio_range){ b.client.va + 200 * PAGE, 56 * PAGE };
-	CHECK(!ioctl(b.client.uffd, UFFDIO_UNREGISTER, &part));
-	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, b.object, NULL), -VMF_EFAULT);
-	bed_close(&b);
+		bed_prepare(&b, &plain);
+		part = (struct uffdio_range){ b.client.va + first * PAGE, 56 * PAGE };
+		CHECK(!ioctl(b.client.uffd, UFFDIO_UNREGISTER, &part));
+		CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, b.object, NULL), -VMF_EFAULT);
+		bed_close(&b);
+	}
 }
 
 /* A descriptor that blocks is made one that does not. */

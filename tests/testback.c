@@ -248,6 +248,11 @@ static const struct vmf_backing_ops ops = {
 	.close = testback_closed,
 };
 
+const struct vmf_backing_ops *testback_ops(void)
+{
+	return &ops;
+}
+
 void testback_open(struct testback *t, struct vmf_port *port, uint64_t bytes, enum testback_when when)
 {
 	memset(t, 0, sizeof(*t));

@@ -47,6 +47,7 @@ void testback_open(struct testback *, struct vmf_port *, uint64_t bytes, enum te
 void testback_close(struct testback *); /* after the object; checks that the core closed it once */
 /* An object of it.  like: flags, around, readahead and pages are taken from there; NULL: none. */
 struct vmf_object *testback_object(struct testback *, const struct vmf_backed *like);
+const struct vmf_backing_ops *testback_ops(void); /* for an object of the test's own making; self: the testback */
 uint8_t testback_byte(const struct testback *, uint64_t at); /* what was never written */
 /* Compares; the bytes past the end have to be zero. */
 bool testback_same(struct testback *, uint64_t at, const void *, size_t);

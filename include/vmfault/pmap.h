@@ -40,16 +40,19 @@ struct vmf_entry {
 	uint8_t order, prot;
 	bool present, raw;
 };
-/* Collects the frames of removed entries; they are put after update(). */
+/* Collects the frames of removed entries; they are put after update().  At most one for each page of the remove(); the
+ * core asks for no more than 256 pages at a time where entries are counted. */
 struct vmf_gather;
 void vmf_gather_frame(struct vmf_gather *, vmf_pfn);
 
 struct vmf_pmap_ops {
 	uint32_t size, flags;
-	/* Prepare a range for an area, and say what it can do.  With VMF_FIXED at map->va; else the pmap chooses and stores
-	 * map->va, or leaves it 0 and the core takes the first gap between pmap->lo and pmap->hi.
+	/* Prepare a range for an area, and say what it can do.  With VMF_FIXED at map->va; else at map->va too if the pmap has
+	 * lo and hi (the core has taken the first gap between them), or wherever the pmap likes, which it stores there.
 	 * segment: the first pfn of the object's own segment, n 0 if it has none.  wants_raw: the driver enters pfns.
-	 * -VMF_ENOSYS: this port has no such window; -VMF_EEXIST, -VMF_ENOMEM, -VMF_ENOSPC (bolts).  May sleep. */
+	 * window->bolts counts pages.
+	 * -VMF_ENOSYS: this port has no such window; -VMF_EEXIST, -VMF_ENOMEM, -VMF_ENOSPC (bolts); -VMF_EAGAIN: the layout is
+	 * being changed from outside, the core tries again with its lock dropped.  May sleep. */
 	int (*attach)(struct vmf_pmap *, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *);
 	/* Undo attach() for a range (perhaps part of an attached one): remove all entries and give the addresses back.
 	 * 0, or an error and nothing changed.  May sleep. */

@@ -19,6 +19,8 @@ struct vmf_sim_config {
 	uint64_t ram_pages; /* RAM at pfn 0x100...; 0: 4096 */
 	uint32_t slots;     /* threads that can fault at a time; 0: 64, and no more than that */
 	uint32_t bolts;     /* entries of a space that can be locked in place */
+	uint32_t fail_alloc; /* the n-th host.alloc of all fails, those of vmf_sim_open() included; 0: none */
+	uint32_t zero;
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
 };

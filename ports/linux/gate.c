@@ -2,32 +2,41 @@
  *
  * The gate between those who fill pages (many, shared) and those who read events (one, exclusively).
  *
- * word: how many are in, and a bit for somebody who closes or has closed it.  Who closes goes first, so that a storm of faults
- * cannot keep events from being read.  Nobody waits here for longer than a few ioctls take.
+ * word: how many are in, a bit for somebody who closes or has closed it, and a bit for somebody who sleeps until it opens:
+ * opening is a system call only if there is one.  Who closes goes first, so that a storm of faults cannot keep events from
+ * being read.  Nobody waits here for longer than a few ioctls take.
  */
 #include "port.h"
 
 #include <limits.h>
 
 #define CLOSED 0x80000000u
+#define WAITED 0x40000000u
+
+/* Sleeps until a gate that was seen closed is opened; *w: what the word is then, or a newer look at it. */
+static void wait_open(struct vmf__gate *g, uint32_t *w)
+{
+	if (*w & WAITED || atomic_compare_exchange_strong(&g->word, w, *w | WAITED)) {
+		vmf__futex_wait(&g->word, *w | WAITED, 0);
+		*w = atomic_load(&g->word);
+	}
+}
 
 void vmf__gate_share(struct vmf__gate *g)
 {
 	uint32_t w = atomic_load_explicit(&g->word, memory_order_relaxed);
 
 	for (;;) {
-		if (w & CLOSED) {
-			vmf__futex_wait(&g->word, w, 0);
-			w = atomic_load(&g->word);
-		} else if (atomic_compare_exchange_weak(&g->word, &w, w + 1)) {
+		if (w & CLOSED)
+			wait_open(g, &w);
+		else if (atomic_compare_exchange_weak(&g->word, &w, w + 1))
 			return;
-		}
 	}
 }
 
 void vmf__gate_unshare(struct vmf__gate *g)
 {
-	if (atomic_fetch_sub(&g->word, 1) == (CLOSED | 1))
+	if ((atomic_fetch_sub(&g->word, 1) & ~WAITED) == (CLOSED | 1))
 		vmf__futex_wake(&g->word, INT_MAX);
 }
 
@@ -36,19 +45,17 @@ void vmf__gate_close(struct vmf__gate *g)
 	uint32_t w = atomic_load(&g->word);
 
 	for (;;) {
-		if (w & CLOSED) {
-			vmf__futex_wait(&g->word, w, 0);
-			w = atomic_load(&g->word);
-		} else if (atomic_compare_exchange_weak(&g->word, &w, w | CLOSED)) {
+		if (w & CLOSED)
+			wait_open(g, &w);
+		else if (atomic_compare_exchange_weak(&g->word, &w, w | CLOSED))
 			break;
-		}
 	}
-	while ((w = atomic_load(&g->word)) != CLOSED)
+	while (((w = atomic_load(&g->word)) & ~WAITED) != CLOSED)
 		vmf__futex_wait(&g->word, w, 0);
 }
 
 void vmf__gate_open(struct vmf__gate *g)
 {
-	atomic_store(&g->word, 0);
-	vmf__futex_wake(&g->word, INT_MAX);
+	if (atomic_exchange(&g->word, 0) & WAITED)
+		vmf__futex_wake(&g->word, INT_MAX);
 }

@@ -371,6 +371,7 @@ int vmf_sim_open(struct vmf_sim **out, const struct vmf_sim_config *config)
 		return -VMF_ENOMEM;
 	}
 	fill_host(sim);
+	vmf_sim_fail(sim, VMF_SIM_ALLOC, mine.fail_alloc, VMF_ENOMEM);
 	err = machine_start(sim);
 	if (err)
 		vmf_sim_close(sim);

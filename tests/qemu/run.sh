@@ -129,7 +129,8 @@ start_qemu() {
 	(cd "$work" && exec env "${env[@]}" qemu-system-x86_64 -machine q35,memory-backend=m \
 		-object "memory-backend-file,id=m,size=${megabytes}M,mem-path=$shm/memory,share=on" \
 		-accel tcg -cpu max -m $megabytes -display none -no-reboot -nodefaults \
-		-kernel "$kernel" -initrd initrd -append 'console=ttyS0 quiet panic=-1' -serial "file:$serial" -monitor unix:mon.sock,server,nowait \
+		-kernel "$kernel" -initrd initrd -append 'console=ttyS0 quiet panic=-1' \
+		-serial "file:$serial" -monitor unix:mon.sock,server,nowait \
 		"$@") >"$work/qemu.log" 2>&1 </dev/null &
 	qemu=$!
 }
