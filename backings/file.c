@@ -23,8 +23,8 @@
 struct file {
 	int fd;
 	unsigned shift; /* of a base page */
-	/* The data extent seen last: its first page, and its end in the upper half; end 0: none.  A hole is never remembered:
-	 * somebody may write there. */
+	/* The data extent seen last: its first page, and its end in the upper half; end 0: none.  A hole is never
+	 * remembered: somebody may write there. */
 	_Atomic uint64_t data;
 };
 
@@ -107,7 +107,8 @@ static void extent_remember(struct file *f, const struct vmf_extent *e)
 		atomic_store_explicit(&f->data, e->first | (e->first + e->pages) << 32, memory_order_relaxed);
 }
 
-/* No data from here on: a hole up to the end that the file has now.  Past that nothing is known, and who reads it will see. */
+/* No data from here on: a hole up to the end that the file has now.  Past that nothing is known, and who reads it
+ * will see. */
 static int extent_tail(struct file *f, vmf_pgoff at, struct vmf_extent *e)
 {
 	uint64_t bytes;
@@ -231,7 +232,8 @@ static int config_in(struct vmf_file_config *to, const struct vmf_file_config *f
 	return 0;
 }
 
-int vmf_file_object(struct vmf_port *port, struct vmf_object **out, const char *path, const struct vmf_file_config *config)
+int vmf_file_object(struct vmf_port *port, struct vmf_object **out, const char *path,
+		    const struct vmf_file_config *config)
 {
 	struct vmf_file_config c = { .size = sizeof(c), .around = 1, .readahead = 32 };
 	struct vmf_backed backed = { .size = sizeof(backed), .ops = &file_ops };

@@ -218,7 +218,7 @@ static int set_up(struct vmf_server *s)
 		vmf__log(o->socket, "%s", why);
 		return EXIT_FAILED;
 	}
-	return o->pid_file ? write_pid_file(o->pid_file) : 0;
+	return 0;
 }
 
 static int start(struct vmf_server *s)
@@ -231,9 +231,11 @@ static int start(struct vmf_server *s)
 		r = vmf__strand_watch(&s->strand, SIGNALS, s->signals, EPOLLIN);
 	if (!r)
 		r = vmf__strand_watch(&s->strand, LISTENER, s->listener.fd, EPOLLIN);
-	if (r)
+	if (r) {
 		vmf__log(NULL, "%s", strerror(-r));
-	return r ? EXIT_FAILED : 0;
+		return EXIT_FAILED;
+	}
+	return s->config->pid_file ? write_pid_file(s->config->pid_file) : 0;
 }
 
 /* A second signal: who is still there is abandoned. */

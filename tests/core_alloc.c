@@ -106,7 +106,6 @@ static void file(struct rig *r)
 	CHECK_EQ(rig_byte(r, at + 9 * PAGE), 10);
 	MUST(vmf_unmap(r->space, VMF_SIM_LOWEST, 65536));
 	vmf_object_put(object);
-	CHECK_SOON(__atomic_load_n(&back.closed, __ATOMIC_ACQUIRE));
 	testback_close(&back);
 }
 

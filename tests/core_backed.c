@@ -29,7 +29,6 @@ static void file_close(struct file *f, struct rig *r)
 {
 	CHECK_ERR(vmf_unmap(r->space, VMF_SIM_LOWEST, 65536), 0);
 	vmf_object_put(f->object);
-	CHECK_SOON(__atomic_load_n(&f->back.closed, __ATOMIC_ACQUIRE));
 	testback_close(&f->back);
 }
 
@@ -75,6 +74,31 @@ static void every_page_is_read_once(void)
 			CHECK_EQ(vmf_page_state(f.object, 5), VMF_PRESENT);
 			file_close(&f, &r);
 		}
+}
+
+static void a_fault_is_major_if_any_try_read(void)
+{
+	static struct file f;
+	struct vmf_result result;
+	struct rig r;
+
+	RIG_EACH(r) {
+		file_open(&f, &r, PAGES * PAGE, TESTBACK_THREAD, (struct vmf_backed){ .around = 8 });
+		result = touch(&r, &f, 3);
+		CHECK_OK(result);
+		CHECK(result.flags & VMF_MAJOR);
+		CHECK_EQ(rig_stats(&r).major, 1);
+		CHECK_EQ(rig_stats(&r).faults, 1);
+		if (r.store != VMF_BY_COPY) {
+			vmf_sim_forget(r.space, f.at, PAGES);
+			result = touch(&r, &f, 3);
+			CHECK_OK(result);
+			CHECK_EQ(result.flags & VMF_MAJOR, 0);
+			CHECK_EQ(rig_stats(&r).major, 1);
+			CHECK_EQ(rig_stats(&r).faults, 2);
+		}
+		file_close(&f, &r);
+	}
 }
 
 static void areas_share_what_was_read(void)
@@ -563,7 +587,6 @@ static void an_object_outlives_its_reads(void)
 		vmf_object_put(f.object);
 		CHECK(!f.back.closed);
 		testback_release(&f.back, 1);
-		CHECK_SOON(__atomic_load_n(&f.back.closed, __ATOMIC_ACQUIRE));
 		testback_close(&f.back);
 		CHECK_EQ(rig_free_frames(&r), RAM);
 	}
@@ -883,6 +906,7 @@ static void populate_reports_a_failed_read(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(every_page_is_read_once),
+	VMTEST(a_fault_is_major_if_any_try_read),
 	VMTEST(areas_share_what_was_read),
 	VMTEST(private_bytes_stay_private),
 	VMTEST(a_fault_brings_the_block_around_it),

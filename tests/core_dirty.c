@@ -52,7 +52,6 @@ static void file_close(struct file *f, struct rig *r)
 {
 	CHECK_ERR(vmf_unmap(r->space, VMF_SIM_LOWEST, 65536), 0);
 	vmf_object_put(f->object);
-	CHECK_SOON(__atomic_load_n(&f->back.closed, __ATOMIC_ACQUIRE));
 	testback_close(&f->back);
 }
 

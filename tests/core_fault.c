@@ -744,6 +744,64 @@ static void without_memory_there_is_a_reason(void)
 	rig_close(&r);
 }
 
+static void a_fault_on_what_is_there_is_spurious(void)
+{
+	struct vmf_ticket ticket = { 0 };
+	struct vmf_result result;
+	struct driver d;
+	struct rig r;
+
+	RIG_EACH(r) {
+		struct vmf_trap trap = { .access = VMF_R };
+
+		driver_open(&d, &r, &nopage_ops, give_frames);
+		driver_frames(&d);
+		trap.va = show(&d) + PAGE;
+		result = vmf_handle(r.space, &trap, &ticket);
+		CHECK_OK(result);
+		CHECK_EQ(result.flags, 0);
+		result = vmf_handle(r.space, &trap, &ticket);
+		CHECK_OK(result);
+		CHECK_EQ(result.flags, VMF_SPURIOUS);
+		CHECK_EQ(rig_stats(&r).faults, 2);
+		CHECK_EQ(rig_stats(&r).spurious, 1);
+		CHECK_EQ(rig_stats(&r).entered, 1);
+		driver_close(&d);
+		CHECK_EQ(rig_free_frames(&r), RAM);
+	}
+}
+
+static void before_an_entry(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	struct rig *r = self;
+
+	(void)space;
+	(void)at;
+	(void)pages;
+	CHECK_EQ(vmf_sim_calls(r->sim, VMF_SIM_ICACHE), vmf_sim_calls(r->sim, VMF_SIM_ENTER));
+}
+
+static void instructions_are_made_fetchable_first(void)
+{
+	struct vmf_map map;
+	struct driver d;
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		driver_open(&d, &r, &nopage_ops, give_frames);
+		driver_frames(&d);
+		map = rig_map(&r, PAGES, VMF_R | VMF_X);
+		CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, before_an_entry, &r);
+		for (unsigned i = 0; i < PAGES; i++)
+			CHECK_OK(vmf_sim_fetch(r.space, at + i * PAGE, &(char){ 0 }, 1));
+		CHECK_EQ(vmf_sim_calls(r.sim, VMF_SIM_ICACHE), PAGES);
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, NULL, NULL);
+		driver_close(&d);
+	}
+}
+
 static const struct { int err; uint8_t code, why; bool once; } enter_errors[] = {
 	{ VMF_EAGAIN, VMF_SIGBUS, VMF_WHY_LAYOUT, true }, { VMF_ENOMEM, VMF_OOM, VMF_WHY_RESOURCE, true },
 	{ VMF_EGONE, VMF_SIGSEGV, VMF_WHY_LAYOUT, false }, { VMF_ENOSYS, VMF_SIGBUS, VMF_WHY_ATTR, false },
@@ -827,6 +885,8 @@ static const struct vmtest tests[] = {
 	VMTEST(a_handler_must_not_touch_its_own_area),
 	VMTEST(handling_never_allocates),
 	VMTEST(without_memory_there_is_a_reason),
+	VMTEST(a_fault_on_what_is_there_is_spurious),
+	VMTEST(instructions_are_made_fetchable_first),
 	VMTEST(each_failure_of_entering_has_its_result),
 	VMTEST(lasting_failures_end),
 };

@@ -740,6 +740,32 @@ static void random_changes_with_failures(void)
 			run_model(&r, true, seed);
 }
 
+/* A pmap that says that its layout is changing is asked again, for a while. */
+static void a_changing_layout_is_tried_again(void)
+{
+	struct vmf_map map;
+	struct driver d;
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		driver_open(&d, &r, LENGTH);
+		map = rig_map(&r, 8, VMF_R | VMF_W);
+		vmf_sim_fail(r.sim, VMF_SIM_ATTACH, 1, VMF_EAGAIN);
+		CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
+		CHECK_OK(vmf_sim_store(r.space, at + PAGE, "x", 1));
+		vmf_sim_fail(r.sim, VMF_SIM_PROTECT, 1, VMF_EAGAIN);
+		CHECK_ERR(vmf_protect(r.space, at, 4, VMF_R), 0);
+		CHECK_EQ(rig_byte(&r, at + PAGE), 'x');
+		CHECK_RESULT(vmf_sim_store(r.space, at + PAGE, "y", 1), VMF_SIGSEGV, VMF_WHY_PROT);
+		vmf_sim_fail(r.sim, VMF_SIM_DETACH, 1, VMF_EAGAIN);
+		CHECK_ERR(vmf_unmap(r.space, at + 2 * PAGE, 6), 0);
+		CHECK_EQ(d.opened - d.closed, 1);
+		CHECK_ERR(vmf_unmap(r.space, at, 8), 0);
+		driver_close(&d);
+	}
+}
+
 /* ---------------------------------------------------------------------------- what happens underneath */
 
 static void what_is_gone_or_moved(void)
@@ -788,6 +814,7 @@ static const struct vmtest tests[] = {
 	VMTEST(raw_is_whole_or_not_at_all),
 	VMTEST(random_changes),
 	VMTEST(random_changes_with_failures),
+	VMTEST(a_changing_layout_is_tried_again),
 	VMTEST(what_is_gone_or_moved),
 };
 VMTEST_MAIN(tests, 60)

@@ -160,7 +160,6 @@ static void storm(const struct vmf_sim_config *config, unsigned ms)
 	}
 	CHECK_ERR(vmf_unmap(r.space, area, PAGES), 0);
 	vmf_object_put(object);
-	CHECK_SOON(__atomic_load_n(&back.closed, __ATOMIC_ACQUIRE));
 	testback_close(&back);
 	rig_close(&r);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Files as backings, under a simulated machine: what is read is what the file has, and where it has nothing any more there is
- * an error and never zeroes.
+ * Files as backings, under a simulated machine: what is read is what the file has, and where it has nothing any
+ * more there is an error and never zeroes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -386,7 +386,7 @@ static void block_device(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(whole), VMTEST(stream), VMTEST(holes), VMTEST(blocks), VMTEST(holes_filled), VMTEST(writes), VMTEST(write_fails),
-	VMTEST(shrinks), VMTEST(refuses), VMTEST(defaults), VMTEST(block_device),
+	VMTEST(whole), VMTEST(stream), VMTEST(holes), VMTEST(blocks), VMTEST(holes_filled), VMTEST(writes),
+	VMTEST(write_fails), VMTEST(shrinks), VMTEST(refuses), VMTEST(defaults), VMTEST(block_device),
 };
 VMTEST_MAIN(tests, 20)

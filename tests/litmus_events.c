@@ -158,6 +158,7 @@ static void window(void)
 	BOTH_MODES(&r) {
 		const unsigned kinds[] = { VMF_SHARED, 0 };
 		struct vmf_object *o;
+		time_t end = time(NULL) + 3;
 		pthread_t t;
 
 		testback_open(&duel.back, r.port, 4 * PAGE, TESTBACK_AT_ONCE);
@@ -167,7 +168,7 @@ static void window(void)
 		duel.stop = false;
 		duel.zeroes = duel.right = duel.signals = 0;
 		CHECK_EQ(pthread_create(&t, NULL, hammer, NULL), 0);
-		for (unsigned i = 0; i < 2000 || duel.right < 100; i++) {
+		for (unsigned i = 0; i < 20000 && (duel.right < 100 || time(NULL) < end); i++) {
 			(void)rig_map_as(&r, o, (struct vmf_map){ .flags = kinds[i % 2] | VMF_FIXED, .va = (vmf_va)place, .pages = 4,
 								  .prot = VMF_R });
 			if (i % 16 == 0)
@@ -245,7 +246,7 @@ static void zero_over_poison(void)
 		back.hole = 4;
 		back.hole_pages = 4;
 		back.extent_err = 71;
-		o = testback_object(&back, NULL);
+		o = testback_object(&back, &(struct vmf_backed){ .size = sizeof(struct vmf_backed), .flags = VMF_STREAM });
 		a = rig_map(&r, o, 0, 8, VMF_R | VMF_W);
 		CHECK_EQ(rig_load(a + 5 * PAGE, &c), SIGBUS);
 		back.extent_err = 0;

@@ -189,6 +189,21 @@ static void past_the_end(void)
 	bed_close(&b);
 }
 
+/* Memory that is under the descriptor, but in no region of the session. */
+static void outside(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	need_poison();
+	config.region[0] = (struct vmf_linux_region){ 0, 32 * PAGE, 0, PAGE };
+	bed_open(&b, &config);
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, 40 * PAGE, PAGE, 0), -SIGBUS);
+	CHECK(bed_reads(&b, 31 * PAGE, 31 * PAGE));
+	CHECK_EQ(b.session->failed, 1);
+	bed_close(&b);
+}
+
 /* A policy that poisons by itself, with something unread that forbids it at first. */
 static int64_t poison_failed(void *self, struct vmf_space *space, const struct vmf_failed *f)
 {
@@ -237,6 +252,6 @@ static void poison_spares(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(passes), VMTEST(poisons), VMTEST(neighbour), VMTEST(behind), VMTEST(stalls), VMTEST(ends),
-	VMTEST(past_the_end), VMTEST(poison_while_changing), VMTEST(poison_spares),
+	VMTEST(past_the_end), VMTEST(outside), VMTEST(poison_while_changing), VMTEST(poison_spares),
 };
 VMTEST_MAIN(tests, 20)

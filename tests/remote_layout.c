@@ -134,6 +134,7 @@ static void forks(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_and_faults), VMTEST(too_many_pieces), VMTEST(forks),
+	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_and_faults), VMTEST(too_many_pieces),
+	VMTEST(forks),
 };
 VMTEST_MAIN(tests, 20)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * How fast is one client served, beside a handler written by hand for nothing else?  Both in one run, on the same file, in the
- * same order, three times in turn; the medians are printed.  It fails only if ours is several times slower.
+ * How fast is one client served, beside a handler written by hand for nothing else?  Both in one run, on the same
+ * file, in the same order, three times in turn; the medians are printed.  It fails only if ours is several times
+ * slower.
  */
 #include "remotetest.h"
 

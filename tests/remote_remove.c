@@ -118,8 +118,8 @@ static void unread(void)
 
 /* ------------------------------------------------------------------------------------------------ the gate */
 
-/* A backing whose frames, when it says that they are full, lie under a userfaultfd of ours: who copies out of one sleeps in
- * the kernel until we say so. */
+/* A backing whose frames, when it says that they are full, lie under a userfaultfd of ours: who copies out of one
+ * sleeps in the kernel until we say so. */
 struct trap {
 	struct vmf_port *port;
 	int uffd;
@@ -171,8 +171,8 @@ static void *serve_once(void *arg)
 	return NULL;
 }
 
-/* A copy is in the kernel already when the remove comes.  If somebody read the remove now, the other process would zap the page
- * and go on, the copy would succeed, and it would read the image where it must read zero. */
+/* A copy is in the kernel already when the remove comes.  If somebody read the remove now, the other process would
+ * zap the page and go on, the copy would succeed, and it would read the image where it must read zero. */
 static void gate(void)
 {
 	static const struct vmf_backing_ops ops = { .size = sizeof(ops), .start = trap_start, .length = trap_length };

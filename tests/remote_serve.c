@@ -394,6 +394,29 @@ static void apart(void)
 	bed_close(&quick);
 }
 
+/* Somebody protected a page of the client's against writing, and nobody here asked for that: the write goes on. */
+static void protected(void)
+{
+	struct bed_config config = plain;
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct bed b;
+
+	config.client.features |= UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+	bed_open(&b, &config);
+	reg.range = (struct uffdio_range){ b.client.va, PAGES * PAGE };
+	CHECK(!ioctl(b.client.uffd, UFFDIO_REGISTER, &reg));
+	CHECK(bed_reads(&b, 5 * PAGE, 5 * PAGE));
+	wp.range = (struct uffdio_range){ b.client.va + 5 * PAGE, PAGE };
+	CHECK(!ioctl(b.client.uffd, UFFDIO_WRITEPROTECT, &wp));
+	CHECK_EQ(bed_do(&b, 0, OP_STORE, 5 * PAGE, 1, 'w'), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, 5 * PAGE, PAGE, 0), 0);
+	CHECK_EQ(client_data(&b.client, 0)[0], 'w');
+	CHECK_EQ(b.session->faults, 2);
+	CHECK_EQ(b.session->failed, 0);
+	bed_close(&b);
+}
+
 /* Another takes the session over: what was read and not resolved comes again, what was removed stays removed. */
 static void take_over(void)
 {
@@ -428,8 +451,8 @@ static void take_over(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(pages), VMTEST(writes), VMTEST(around), VMTEST(regions), VMTEST(holes), VMTEST(odd), VMTEST(exists),
-	VMTEST(exists_within), VMTEST(no_userfaultfd), VMTEST(not_registered), VMTEST(blocking), VMTEST(death), VMTEST(dead),
-	VMTEST(torn), VMTEST(unmapped), VMTEST(same_page), VMTEST(same_block), VMTEST(crowd), VMTEST(many), VMTEST(apart),
-	VMTEST(take_over),
+	VMTEST(exists_within), VMTEST(no_userfaultfd), VMTEST(not_registered), VMTEST(blocking), VMTEST(death),
+	VMTEST(dead), VMTEST(torn), VMTEST(unmapped), VMTEST(same_page), VMTEST(same_block), VMTEST(crowd),
+	VMTEST(many), VMTEST(apart), VMTEST(protected), VMTEST(take_over),
 };
 VMTEST_MAIN(tests, 20)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the tests of another process's memory stand on: a client process with memory of its own under a userfaultfd, which it
- * hands over through a socket, and with threads that do what they are told; and, here, a space that serves it.
+ * What the tests of another process's memory stand on: a client process with memory of its own under a userfaultfd,
+ * which it hands over through a socket, and with threads that do what they are told; and, here, a space that serves
+ * it.
  */
 #ifndef REMOTETEST_H
 #define REMOTETEST_H
@@ -198,7 +199,8 @@ static inline int client_receive(int sock)
 static inline int client_make(struct client_shared *s, const struct client_config *c)
 {
 	size_t bytes = c->pages * PAGE, room = bytes + HUGE;
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (c->huge ? MAP_HUGETLB : 0) | (c->noreserve ? MAP_NORESERVE : 0);
+	int huge = (c->huge ? MAP_HUGETLB : 0) | (c->noreserve ? MAP_NORESERVE : 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | huge;
 	struct uffdio_api api = { .api = UFFD_API, .features = c->features };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | (c->blocking ? 0 : O_NONBLOCK));

@@ -236,6 +236,7 @@ static void testback_closed(void *self)
 	CHECK(!t->closed);
 	CHECK(!t->queued);
 	t->closed = true;
+	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -268,8 +269,9 @@ void testback_open(struct testback *t, struct vmf_port *port, uint64_t bytes, en
 
 void testback_close(struct testback *t)
 {
-	CHECK(t->closed);
 	pthread_mutex_lock(&t->lock);
+	while (!t->closed)
+		pthread_cond_wait(&t->changed, &t->lock);
 	t->running = false;
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);

@@ -27,7 +27,7 @@ struct testback {
 	pthread_mutex_t lock; /* all that follows */
 	pthread_cond_t changed;
 	pthread_t thread;
-	bool running, closed;
+	bool running, closed; /* closed: read it with nobody else at work */
 	enum testback_when when;
 	uint64_t bytes;
 	uint64_t hole, hole_pages; /* these read zero, and the extent says so */
@@ -44,7 +44,7 @@ struct testback {
 };
 
 void testback_open(struct testback *, struct vmf_port *, uint64_t bytes, enum testback_when);
-void testback_close(struct testback *); /* after the object; checks that the core closed it once */
+void testback_close(struct testback *); /* waits until the core has closed it, which it must do once */
 /* An object of it.  like: flags, around, readahead and pages are taken from there; NULL: none. */
 struct vmf_object *testback_object(struct testback *, const struct vmf_backed *like);
 const struct vmf_backing_ops *testback_ops(void); /* for an object of the test's own making; self: the testback */

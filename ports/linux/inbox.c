@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The inbox: messages are read into the session block itself, and applied there, before anybody may enter again.  Faults are
- * parked; what changed the layout is told to the core when the gate is open.
+ * The inbox: messages are read into the session block itself, and applied there, before anybody may enter again.
+ * Faults are parked; what changed the layout is told to the core when the gate is open.
  *
  * read() hands out faults before older events, so all that is there is read before the first fault is tried.
  */
@@ -17,15 +17,20 @@ static const struct uffd_msg *message(const struct vmf_session *s, uint32_t i)
 	return (const struct uffd_msg *)(const void *)s->events[i];
 }
 
+static unsigned kind_of(uint64_t flags)
+{
+	if (flags & UFFD_PAGEFAULT_FLAG_WP)
+		return VMF__FAULT_WP;
+	return flags & UFFD_PAGEFAULT_FLAG_MINOR ? VMF__FAULT_MINOR : VMF__FAULT_MISSING;
+}
+
 static void apply_fault(struct vmf__remote *r, const struct uffd_msg *m)
 {
 	const struct vmf_session_region *region = vmf__session_find(r->session, m->arg.pagefault.address);
 	uint64_t flags = m->arg.pagefault.flags;
-	unsigned kind = flags & UFFD_PAGEFAULT_FLAG_WP ? VMF__FAULT_WP : flags & UFFD_PAGEFAULT_FLAG_MINOR ? VMF__FAULT_MINOR
-													: VMF__FAULT_MISSING;
 	size_t page = region ? region->page_size : VMF__PAGE;
 
-	vmf__park_add(&r->park, m->arg.pagefault.address & ~(vmf_va)(page - 1), kind,
+	vmf__park_add(&r->park, m->arg.pagefault.address & ~(vmf_va)(page - 1), kind_of(flags),
 		      flags & UFFD_PAGEFAULT_FLAG_WRITE ? VMF_W : VMF_R);
 	vmf__session_count(r->session, faults, 1);
 }
@@ -58,8 +63,9 @@ static int apply(struct vmf__remote *r, const struct uffd_msg *m)
 	}
 }
 
-/* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read zero:
- * they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them sleeps. */
+/* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read
+ * zero: they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them
+ * sleeps. */
 static void child_end(struct vmf__remote *r, int fd)
 {
 	bool done = true;

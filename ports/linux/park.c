@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Parked faults: read from the descriptor, and not resolved yet.  Their threads sleep in the kernel.  There is one for each
- * page, however many threads wait for it; they are tried in the order of their addresses.
+ * Parked faults: read from the descriptor, and not resolved yet.  Their threads sleep in the kernel.  There is one
+ * for each page, however many threads wait for it; they are tried in the order of their addresses.
  *
- * A fault that finds no place is forgotten, but not for ever: when there is room, the ranges are woken, and it comes again.
+ * A fault that finds no place is forgotten, but not for ever: when there is room, the ranges are woken, and it
+ * comes again.
  */
 #include <string.h>
 #include "remote.h"

@@ -1,19 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * Another process's memory as a pmap.  Its windows are by copy: bytes are given away with UFFDIO_COPY, and what happens to
- * them afterwards is the other process's business.  The pmap keeps no entries, and the layout is not its own: attach() and
- * detach() only keep books.
+ * Another process's memory as a pmap.  Its windows are by copy: bytes are given away with UFFDIO_COPY, and what
+ * happens to them afterwards is the other process's business.  The pmap keeps no entries, and the layout is not its
+ * own: attach() and detach() only keep books.
  *
- * A removed page reads zero for ever.  That is seen to here, under the gate, and nowhere later: whatever a run brings, of a
- * removed page only zeroes are entered, and those only if it is the page that the fault is about.
+ * A removed page reads zero for ever.  That is seen to here, under the gate, and nowhere later: whatever a run
+ * brings, of a removed page only zeroes are entered, and those only if it is the page that the fault is about.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include "remote.h"
 
 #define FULL_TIMES 16u /* "exists" said so often of a huge page that keeps faulting: its pool is empty */
@@ -77,8 +71,8 @@ static uint32_t full_times(struct vmf__remote *r, vmf_va va, bool entered)
 	return times;
 }
 
-/* "It is there": who waits for it did not see that.  An empty pool of huge pages says so too, and then the page will fault
- * again and again. */
+/* "It is there": who waits for it did not see that.  An empty pool of huge pages says so too, and then the page
+ * will fault again and again. */
 static int give_exists(struct give *g)
 {
 	size_t page = g->region->page_size;
@@ -90,8 +84,8 @@ static int give_exists(struct give *g)
 	return 0;
 }
 
-/* The range is not one mapping any more.  The page in need is tried alone; if there is nothing even there, nobody can wait for
- * it but who will get a signal when he is woken. */
+/* The range is not one mapping any more.  The page in need is tried alone; if there is nothing even there, nobody
+ * can wait for it but who will get a signal when he is woken. */
 static int give_torn(struct give *g)
 {
 	size_t page = g->region->page_size;
@@ -159,7 +153,8 @@ static int give(struct give *g, long *pages)
 
 /* ------------------------------------------------------------------------------------------------- enter */
 
-static struct give give_zero(struct vmf__remote *r, const struct vmf_session_region *region, vmf_va va, size_t bytes, vmf_va need)
+static struct give give_zero(struct vmf__remote *r, const struct vmf_session_region *region, vmf_va va, size_t bytes,
+			     vmf_va need)
 {
 	return (struct give){ .r = r, .region = region, .va = va, .need = need, .bytes = bytes,
 		.copy_zero = region->page_size != VMF__PAGE };
@@ -198,6 +193,11 @@ static long enter_run(struct vmf__remote *r, const struct vmf_session_region *re
 	long pages = 0;
 	int err = 0;
 
+	if ((va | end) & (region->page_size - 1))
+		return -VMF_ENOSYS;
+	/* No bytes would be taken for zeroes. */
+	if (!(run->flags & VMF_RUN_ZERO) && !run_bytes(r, run))
+		return -VMF_EFAULT;
 	for (; va < end && !err; removed = !removed) {
 		vmf_va to = vmf__session_next(r->session, region, va, end, !removed);
 
@@ -224,7 +224,7 @@ static long remote_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 	vmf__gate_share(&r->gate);
 	region = vmf__session_find(r->session, run->va);
 	if (within(region, run->va, run->n))
-		done = (run->va | (vmf_va)run->n * VMF__PAGE) & (region->page_size - 1) ? -VMF_ENOSYS : enter_run(r, region, run);
+		done = enter_run(r, region, run);
 	vmf__gate_unshare(&r->gate);
 	return done;
 }
@@ -300,9 +300,18 @@ int vmf__remote_poison(struct vmf__remote *r, vmf_va va, uint64_t bytes)
 	return err;
 }
 
+void vmf__remote_wake_all(struct vmf__remote *r)
+{
+	vmf__gate_share(&r->gate);
+	for (unsigned i = 0; i < r->session->regions; i++)
+		(void)vmf__uffd_wake(r->uffd, r->session->region[i].va, r->session->region[i].pages * VMF__PAGE);
+	vmf__gate_unshare(&r->gate);
+}
+
 /* ----------------------------------------------------------------------------------------------- the pmap */
 
-static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *w)
+static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw,
+			 struct vmf_window *w)
 {
 	struct vmf__remote *r = (struct vmf__remote *)pmap;
 	const struct vmf_session_region *region = vmf__session_find(r->session, map->va);
@@ -314,8 +323,8 @@ static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn seg
 	if (!within(region, map->va, map->pages))
 		return -VMF_EINVAL;
 	order = region->page_size == VMF__PAGE ? 0 : 9;
-	*w = (struct vmf_window){ .size = sizeof(*w), .store = VMF_BY_COPY, .cow = true, .zero = true, .order = (uint8_t)order,
-		.orders = UINT64_C(1) << order };
+	*w = (struct vmf_window){ .size = sizeof(*w), .store = VMF_BY_COPY, .cow = true, .zero = true,
+		.order = (uint8_t)order, .orders = UINT64_C(1) << order };
 	return 0;
 }
 
@@ -343,8 +352,8 @@ static int remote_query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *entr
 	return -VMF_ENOSYS;
 }
 
-static const struct vmf_pmap_ops remote_ops = {
-	.size = sizeof(remote_ops),
+const struct vmf_pmap_ops vmf__remote_ops = {
+	.size = sizeof(vmf__remote_ops),
 	.attach = remote_attach,
 	.detach = remote_detach,
 	.enter = remote_enter,
@@ -357,171 +366,5 @@ struct vmf__remote *vmf__remote_of(const struct vmf_space *space)
 {
 	struct vmf_pmap *pmap = space ? vmf_space_pmap(space) : NULL;
 
-	return pmap && pmap->ops == &remote_ops ? (struct vmf__remote *)pmap : NULL;
-}
-
-/* ------------------------------------------------------------------------------------------------ adopting */
-
-/* The kernel's own name for it; where /proc is not to be seen, only a userfaultfd minds an empty range. */
-static bool is_uffd(int fd)
-{
-	char path[40], name[40];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, name, sizeof(name));
-	if (n > 0)
-		return n == 24 && !memcmp(name, "anon_inode:[userfaultfd]", 24);
-	return errno != EBADF && vmf__uffd_wake(fd, 0, 0) == -EINVAL;
-}
-
-static int make_nonblocking(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK)))
-		return -VMF_EINVAL;
-	return 0;
-}
-
-/* Asks for bytes that are nowhere: a page that can be filled says EFAULT, and nothing is changed. */
-static int probe_page(struct vmf__remote *r, vmf_va va, size_t page)
-{
-	void *nowhere = mmap(NULL, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	long done;
-
-	if (nowhere == MAP_FAILED)
-		return -VMF_ENOMEM;
-	done = vmf__uffd_copy(r->uffd, va, nowhere, page, 0);
-	munmap(nowhere, page);
-	switch (-done) {
-	case EFAULT:
-	case EEXIST:
-	case EAGAIN:
-	case ENOMEM:
-		return 0;
-	case ESRCH:
-	case ENOSPC:
-		return -VMF_EGONE;
-	case ENOENT:
-		return -VMF_EFAULT;
-	default:
-		return -VMF_ENOSYS;
-	}
-}
-
-static int adopt_region(struct vmf__remote *r, const struct vmf_session_region *region, struct vmf_object *object)
-{
-	struct vmf_map m = { .size = sizeof(m), .flags = VMF_FIXED, .va = region->va, .pages = region->pages, .off = region->off,
-		.prot = VMF_R | VMF_W | VMF_X, .order = region->page_size == VMF__PAGE ? 0 : 9 };
-	vmf_va at;
-	int err = probe_page(r, region->va, region->page_size);
-
-	if (!err)
-		err = probe_page(r, region->va + region->pages * VMF__PAGE - region->page_size, region->page_size);
-	return err ? err : vmf_map(r->space, object, &m, &at);
-}
-
-static int adopt_regions(struct vmf__remote *r, struct vmf_object *object)
-{
-	int err = vmf__inbox_recover(r);
-
-	for (unsigned i = 0; i < r->session->regions && !err; i++)
-		err = adopt_region(r, r->session->region + i, object);
-	if (!err)
-		vmf__remote_wake_all(r);
-	return err;
-}
-
-void vmf__remote_wake_all(struct vmf__remote *r)
-{
-	vmf__gate_share(&r->gate);
-	for (unsigned i = 0; i < r->session->regions; i++)
-		(void)vmf__uffd_wake(r->uffd, r->session->region[i].va, r->session->region[i].pages * VMF__PAGE);
-	vmf__gate_unshare(&r->gate);
-}
-
-static int policy_in(struct vmf_adopt *to, const struct vmf_adopt *from)
-{
-	size_t size = from ? from->size : sizeof(*to);
-
-	memset(to, 0, sizeof(*to));
-	if (from && size < offsetof(struct vmf_adopt, first_ms))
-		return -VMF_EINVAL;
-	for (size_t i = sizeof(*to); i < size; i++)
-		if (((const unsigned char *)from)[i])
-			return -VMF_E2BIG;
-	if (from)
-		memcpy(to, from, size < sizeof(*to) ? size : sizeof(*to));
-	to->tries = to->tries ? to->tries : 5;
-	to->first_ms = to->first_ms ? to->first_ms : 1;
-	to->last_ms = to->last_ms ? to->last_ms : 1000;
-	return 0;
-}
-
-static void remote_free(struct vmf__remote *r)
-{
-	if (r->zeroes)
-		munmap((void *)(uintptr_t)r->zeroes, VMF__HUGE);
-	free(r);
-}
-
-/* PROT_READ and never written: it costs a page of zeroes that the kernel has anyway. */
-static struct vmf__remote *remote_new(struct vmf_port *port, int uffd, struct vmf_session *session)
-{
-	struct vmf__remote *r = calloc(1, sizeof(*r));
-	void *zeroes = mmap(NULL, VMF__HUGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (!r || zeroes == MAP_FAILED) {
-		free(r);
-		return NULL;
-	}
-	r->pmap.ops = &remote_ops;
-	r->port = port;
-	r->session = session;
-	r->uffd = uffd;
-	r->zeroes = zeroes;
-	r->bytes_read = session->bytes_read;
-	pthread_mutex_init(&r->inbox, NULL);
-	vmf__park_init(&r->park);
-	return r;
-}
-
-int vmf_linux_adopt(struct vmf_port *port, struct vmf_space **out, int uffd, struct vmf_session *session,
-		    struct vmf_object *object, const struct vmf_adopt *adopt)
-{
-	struct vmf__remote *r;
-	int err;
-
-	if (!port || !out || !session || !object || !vmf__session_good(session) || !is_uffd(uffd) || make_nonblocking(uffd))
-		return -VMF_EINVAL;
-	r = remote_new(port, uffd, session);
-	if (!r)
-		return -VMF_ENOMEM;
-	err = policy_in(&r->adopt, adopt);
-	if (!err)
-		err = vmf_space_create(port, &r->space, &r->pmap);
-	if (err) {
-		remote_free(r);
-		return err;
-	}
-	err = adopt_regions(r, object);
-	if (err)
-		vmf_linux_adopt_close(r->space);
-	else
-		*out = r->space;
-	return err;
-}
-
-void vmf_linux_adopt_close(struct vmf_space *space)
-{
-	struct vmf__remote *r = vmf__remote_of(space);
-
-	if (!r)
-		return;
-	for (uint32_t i = 0; i < VMF__PARK; i++)
-		if (r->park.slot[i].state != VMF__PARK_FREE)
-			vmf_ticket_drop(space, &r->park.slot[i].ticket);
-	vmf_space_destroy(space);
-	remote_free(r);
+	return pmap && pmap->ops == &vmf__remote_ops ? (struct vmf__remote *)pmap : NULL;
 }

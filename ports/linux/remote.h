@@ -2,14 +2,15 @@
  *
  * Another process's memory, from the inside.
  *
- *	remote.c  the pmap: entering by copy; adopting
+ *	adopt.c   from a descriptor to a space, and back
+ *	remote.c  the pmap: entering by copy, and poison
  *	inbox.c   reading the descriptor, and what its events change
  *	park.c    faults that were read and are not resolved yet
  *	serve.c   resolving them, and what becomes of those that fail
  *
- * Reading a REMOVE acknowledges it: the other process goes on, and bytes that were got ready before could then be entered
- * where they must not.  So there is a gate.  Who enters holds it shared, around each system call that enters; who reads
- * holds it exclusively, from before the read until the events are in the session block.
+ * Reading a REMOVE acknowledges it: the other process goes on, and bytes that were got ready before could then be
+ * entered where they must not.  So there is a gate.  Who enters holds it shared, around each system call that
+ * enters; who reads holds it exclusively, from before the read until the events are in the session block.
  *
  * Lock order: inbox => gate => park; the core's locks are never taken under the gate or the park.
  */
@@ -77,6 +78,7 @@ struct vmf__remote {
 	uint32_t full_next;
 	struct vmf__park park;
 };
+extern const struct vmf_pmap_ops vmf__remote_ops;
 struct vmf__remote *vmf__remote_of(const struct vmf_space *); /* NULL: another kind of space */
 static inline bool vmf__remote_gone(struct vmf__remote *r) { return __atomic_load_n(&r->gone, __ATOMIC_RELAXED); }
 /* Shows zeroes at a page of the other process if it was removed.  0: done; 1: it was not; or a negative error. */

@@ -2,8 +2,9 @@
  *
  * Serving: from a fault that was read to a page that is there, or to a decision about one that cannot be had.
  *
- * A fault whose try ends with "the layout is changing" is tried again after the descriptor was read once more, and then in
- * growing intervals: the other process's thread may not have got far enough.  It is never given up for that.
+ * A fault whose try ends with "the layout is changing" is tried again after the descriptor was read once more, and
+ * then in growing intervals: the other process's thread may not have got far enough.  It is never given up for
+ * that.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +19,10 @@
 
 static uint64_t now(void) { return vmf__now(NULL); }
 
-static struct vmf_result result(unsigned code, unsigned why) { return (struct vmf_result){ (uint8_t)code, (uint8_t)why, 0, 0, 0 }; }
+static struct vmf_result result(unsigned code, unsigned why)
+{
+	return (struct vmf_result){ .code = (uint8_t)code, .why = (uint8_t)why };
+}
 
 /* ------------------------------------------------------------------------------------------------ one try */
 
@@ -138,7 +142,14 @@ static int64_t decide(struct vmf__remote *r, struct vmf__parked *e, struct vmf_r
 		return (int64_t)back_off(r, e->failures);
 	if (r->adopt.failed)
 		return r->adopt.failed(r->adopt.self, r->space, &f);
-	return vmf_linux_poison(r->space, f.va, f.pages) ? -VMF_EIO : 0;
+	switch (vmf_linux_poison(r->space, f.va, f.pages)) {
+	case 0:
+		return 0;
+	case -VMF_EAGAIN:
+		return LAYOUT_MAX_NS;
+	default:
+		return -VMF_EIO;
+	}
 }
 
 static int failed(struct vmf__remote *r, struct vmf__parked *e, struct vmf_result res)
@@ -251,8 +262,8 @@ static int serve(struct vmf__remote *r)
 	return err ? err : resolved;
 }
 
-/* Each short lock blocks signals; doing it once for all of them saves ten system calls a fault.  What an instruction of a driver's
- * may raise stays open. */
+/* Each short lock blocks signals; doing it once for all of them saves ten system calls a fault.  What an
+ * instruction of a driver's may raise stays open. */
 int vmf_linux_serve(struct vmf_space *space)
 {
 	struct vmf__remote *r = vmf__remote_of(space);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Sessions: what is known of another process's memory, in one flat block.  Regions are pieces of addresses; each page of
- * theirs has a bit that says "removed: reads zero from now on".  Cutting and moving a region leaves its bits where they are.
+ * Sessions: what is known of another process's memory, in one flat block.  Regions are pieces of addresses; each
+ * page of theirs has a bit that says "removed: reads zero from now on".  Cutting and moving a region leaves its
+ * bits where they are.
  */
 #include "session.h"
 
@@ -121,9 +122,13 @@ const struct vmf_session_region *vmf__session_find(const struct vmf_session *s, 
 
 /* ------------------------------------------------------------------------------------------- bitmaps */
 
-static uint64_t bit_of(const struct vmf_session_region *r, uint64_t va) { return r->removed + (va - r->va) / r->page_size; }
+static uint64_t bit_of(const struct vmf_session_region *r, uint64_t va)
+{
+	return r->removed + (va - r->va) / r->page_size;
+}
 
-uint64_t vmf__session_next(const struct vmf_session *s, const struct vmf_session_region *r, uint64_t va, uint64_t end, bool want)
+uint64_t vmf__session_next(const struct vmf_session *s, const struct vmf_session_region *r, uint64_t va, uint64_t end,
+			   bool want)
 {
 	const uint64_t *words = (const uint64_t *)s, first = bit_of(r, va), last = bit_of(r, end);
 	uint64_t bit = first;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The session block, from the inside.  Its regions and bitmaps change only while nobody enters (see the gate in remote.h);
- * the counters are added to by anyone.
+ * The session block, from the inside.  Its regions and bitmaps change only while nobody enters (see the gate in
+ * remote.h); the counters are added to by anyone.
  */
 #ifndef VMF_LINUX_SESSION_H
 #define VMF_LINUX_SESSION_H
@@ -16,8 +16,10 @@
 bool vmf__session_good(const struct vmf_session *);
 /* The region that holds va; NULL. */
 const struct vmf_session_region *vmf__session_find(const struct vmf_session *, uint64_t va);
-/* The first page from va on, below end, whose removed bit is `want`; end if there is none.  va and end lie in the region. */
-uint64_t vmf__session_next(const struct vmf_session *, const struct vmf_session_region *, uint64_t va, uint64_t end, bool want);
+/* The first page from va on, below end, whose removed bit is `want`; end if there is none.  va and end lie in the
+ * region. */
+uint64_t vmf__session_next(const struct vmf_session *, const struct vmf_session_region *, uint64_t va, uint64_t end,
+			   bool want);
 static inline bool vmf__session_removed(const struct vmf_session *s, const struct vmf_session_region *r, uint64_t va)
 {
 	return vmf__session_next(s, r, va, va + r->page_size, true) == va;
