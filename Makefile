@@ -59,7 +59,9 @@ check-tsan: $(BUILD)-tsan/build.ninja
 	ninja -C $(BUILD)-tsan -j $(JOBS)
 	$(MESON_TEST) -C $(BUILD)-tsan --suite core
 
-demo: all
+# Only what the demo runs, so that it is soon there.
+demo: $(BUILD)/build.ninja
+	ninja -C $(BUILD) -j $(JOBS) vmfault examples/demo examples/example-naive_handler examples/example-sparse
 	sh demo/run.sh $(BUILD)
 
 bench: all

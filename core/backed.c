@@ -332,7 +332,7 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	vmf_lock_take(f->port, &o->lock);
 	page = vmf__page_at(o, f->off);
 	if (page && vmf__state(page) == VMF_FILLING) {
-		leaving = !page->of;
+		leaving = vmf__peek(&page->word) & VMF__P_LEAVING;
 		if (!leaving) {
 			vmf__fill_get(page->of);
 			ticket_take(f, page->of);

@@ -126,9 +126,9 @@ int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_
 
 /* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be
  * read in a slot that is ENTERING (revoke waits for it before they change). */
-enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_PIN = 256 };
+enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_LEAVING = 32, VMF__P_PIN = 256 };
 struct vmf__page {
-	void *of;      /* FILLING: the fill, or NULL while the page is being dropped; else the frame or NULL */
+	void *of;      /* FILLING: the fill (LEAVING: still the frame); else the frame or NULL */
 	uint32_t word; /* enum vmf_state | flags | pins * VMF__P_PIN */
 	uint32_t zero;
 };

@@ -76,7 +76,7 @@ static void account(struct vmf_fault *f, struct vmf_result *r)
 		f->ticket->flags |= f->flags;
 		return;
 	}
-	r->flags |= f->flags | f->ticket->flags;
+	r->flags |= f->flags | (f->ticket->flags & VMF_MAJOR);
 	if (r->code == VMF_OK && !f->entered_any)
 		r->flags |= VMF_SPURIOUS;
 	vmf__count(f, faults, 1);

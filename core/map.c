@@ -265,7 +265,8 @@ static int change_locked(struct change *c, const struct steps *s)
 	return err;
 }
 
-/* The pmap said -VMF_EAGAIN: somebody who changes the layout from outside waits for the lock that we have just let go. */
+/* The pmap said -VMF_EAGAIN: somebody who changes the layout from outside waits for the lock that we have just let
+ * go. */
 static bool again(struct vmf_space *space, int err, uint32_t *tries)
 {
 	struct vmf_port *port = space->port;

@@ -35,7 +35,7 @@ static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgof
 	return fill;
 }
 
-static uint64_t pages_drop(struct vmf_object *, vmf_pgoff first, vmf_pgoff end, bool all);
+static int pages_drop(struct vmf_object *, vmf_pgoff first, vmf_pgoff end, bool all, uint64_t *dropped);
 
 static void fill_wait(struct vmf__fill *fill)
 {
@@ -53,6 +53,7 @@ static void fill_wait(struct vmf__fill *fill)
 static void pages_written(struct vmf__fill *fill)
 {
 	struct vmf_object *o = fill->object;
+	uint64_t dropped = 0;
 	bool gone = false;
 
 	vmf_lock_take(o->port, &o->lock);
@@ -69,7 +70,7 @@ static void pages_written(struct vmf__fill *fill)
 	vmf_lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &o->changed);
 	if (gone) /* truncated meanwhile */
-		(void)pages_drop(o, vmf__object_pages(o), o->room, true);
+		(void)pages_drop(o, vmf__object_pages(o), o->room, true, &dropped);
 }
 
 /* One run: 0, or the backing's (positive) or our (negative) error number. */
@@ -147,10 +148,11 @@ int vmf_sync(struct vmf_object *o, vmf_pgoff first, uint64_t n, int *err)
 	return own;
 }
 
-/* Pages on their way out: FILLING by nobody, so that no fault reads into what is about to go. */
+/* Pages on their way out: FILLING by nobody, so that no fault reads into what is about to go.  They keep their frames
+ * until nothing shows them, because a fault that is entering may have looked before. */
 struct leaving {
 	vmf_pgoff at[64];
-	struct vmf_frame *frame[64];
+	uint8_t state[64]; /* what they go back to if they cannot be hidden */
 	uint32_t n;
 };
 
@@ -166,58 +168,73 @@ static void leaving_collect(struct vmf_object *o, struct leaving *l, vmf_pgoff *
 {
 	for (l->n = 0; *at < end && l->n < 64; *at = vmf__page_next(o, *at + 1, end)) {
 		struct vmf__page *page = vmf__page_at(o, *at);
+		uint32_t word = vmf__peek(&page->word);
 
 		if (!page_leaves(page, all) || (l->n && *at - l->at[0] >= VMF_RUN_MAX))
 			continue;
 		l->at[l->n] = *at;
-		l->frame[l->n++] = page->of;
-		vmf__set_state(page, VMF_FILLING);
-		vmf__store(&page->of, NULL);
+		l->state[l->n++] = word & VMF__P_STATE;
+		vmf__store(&page->word, (word & ~(uint32_t)VMF__P_STATE) | VMF_FILLING | VMF__P_LEAVING);
 	}
 }
 
-/* Nothing shows them any more: their memory can go. */
-static void leaving_release(struct vmf_object *o, struct leaving *l)
+/* Nothing shows it any more: its memory can go. */
+static void page_free(struct vmf_object *o, struct vmf_frame *frame)
 {
 	struct vmf_port *port = o->port;
 
-	for (uint32_t i = 0; i < l->n; i++) {
-		if (!o->segmented)
-			vmf_frame_put(port, l->frame[i]);
-		else if (port->host->segment_punch)
-			port->host->segment_punch(port->self, l->frame[i]->pfn, 1);
-	}
-	vmf_lock_take(port, &o->lock);
-	for (uint32_t i = 0; i < l->n; i++)
-		vmf__set_state(vmf__page_at(o, l->at[i]), VMF_ABSENT);
-	vmf_lock_drop(port, &o->lock);
-	vmf_wake(port, &o->changed);
+	if (!o->segmented)
+		vmf_frame_put(port, frame);
+	else if (port->host->segment_punch)
+		port->host->segment_punch(port->self, frame->pfn, 1);
 }
 
-static uint64_t pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool all)
+/* `gone`: they are hidden; else they stay as they were. */
+static void leaving_end(struct vmf_object *o, const struct leaving *l, bool gone)
+{
+	for (uint32_t i = 0; i < l->n && gone; i++)
+		page_free(o, vmf__page_at(o, l->at[i])->of);
+	vmf_lock_take(o->port, &o->lock);
+	for (uint32_t i = 0; i < l->n; i++) {
+		struct vmf__page *page = vmf__page_at(o, l->at[i]);
+		uint32_t word = vmf__peek(&page->word) & ~(uint32_t)(VMF__P_STATE | VMF__P_LEAVING);
+
+		if (gone)
+			vmf__store(&page->of, NULL);
+		vmf__store(&page->word, word | (gone ? (uint32_t)VMF_ABSENT : l->state[i]));
+	}
+	vmf_lock_drop(o->port, &o->lock);
+	vmf_wake(o->port, &o->changed);
+}
+
+/* Adds to *dropped.  An error: what was not dropped is as it was. */
+static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool all, uint64_t *dropped)
 {
 	vmf_pgoff at = vmf__page_next(o, first, end);
-	uint64_t dropped = 0;
 	struct leaving l;
+	int err = 0;
 
-	while (at < end) {
+	while (at < end && !err) {
 		vmf_lock_take(o->port, &o->lock);
 		leaving_collect(o, &l, &at, end, all);
 		vmf_lock_drop(o->port, &o->lock);
 		if (!l.n)
 			continue;
-		(void)vmf__object_hide(o, l.at[0], l.at[l.n - 1] - l.at[0] + 1);
-		leaving_release(o, &l);
-		dropped += l.n;
+		err = vmf__object_hide(o, l.at[0], l.at[l.n - 1] - l.at[0] + 1);
+		leaving_end(o, &l, !err);
+		*dropped += err ? 0 : l.n;
 	}
-	return dropped;
+	return err;
 }
 
 uint64_t vmf_reclaim(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 {
+	uint64_t dropped = 0;
+
 	if (!o || !o->backed || o->stream || first + n < first)
 		return 0;
-	return pages_drop(o, first, vmf__min(first + n, o->room), false);
+	(void)pages_drop(o, first, vmf__min(first + n, o->room), false, &dropped);
+	return dropped;
 }
 
 /* The page that the end of the backing lies in reads zero after it. */
@@ -232,12 +249,12 @@ static void tail_zero(struct vmf_object *o, uint64_t bytes)
 }
 
 /* A page that was read when its end lay past the end of the backing knows nothing of what is there now. */
-static void tail_forget(struct vmf_object *o, uint64_t bytes)
+static int tail_forget(struct vmf_object *o, uint64_t bytes)
 {
 	vmf_pgoff at = bytes >> o->port->shift;
+	uint64_t dropped = 0;
 
-	if (bytes & (vmf__psize(o->port) - 1))
-		(void)pages_drop(o, at, at + 1, false);
+	return bytes & (vmf__psize(o->port) - 1) ? pages_drop(o, at, at + 1, false, &dropped) : 0;
 }
 
 /* => object lock */
@@ -257,8 +274,8 @@ static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 
 int vmf_object_resize(struct vmf_object *o)
 {
-	uint64_t bytes, pages, old, old_bytes;
-	int err;
+	uint64_t bytes, pages, old, old_bytes, dropped = 0;
+	int err, hidden;
 
 	if (!o || !o->backed)
 		return -VMF_EINVAL;
@@ -273,10 +290,10 @@ int vmf_object_resize(struct vmf_object *o)
 	length_set(o, bytes, pages);
 	vmf_lock_drop(o->port, &o->lock);
 	if (bytes > old_bytes)
-		tail_forget(o, old_bytes);
+		err = tail_forget(o, old_bytes);
 	if (pages >= old)
-		return 0;
-	err = vmf__object_hide(o, pages, old - pages);
-	(void)pages_drop(o, pages, old, true);
-	return err;
+		return err;
+	hidden = vmf__object_hide(o, pages, old - pages);
+	err = pages_drop(o, pages, old, true, &dropped);
+	return hidden ? hidden : err;
 }

@@ -35,7 +35,8 @@ done
 flags+=(-std=c11 -O2 -g -ffreestanding -fno-stack-protector -fno-pic -fno-pie -Iinclude
 	-Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes)
 objects=()
-for source in core/*.c pmap/*.c drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S; do
+for source in core/*.c pmap/*.c drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S \
+	tests/list/{list,drivers,memory,devices,backed,backing}.c; do
 	object=$out/$board-${source//\//-}.o
 	extra=()
 	case $source in
@@ -54,7 +55,7 @@ status=0
 # One instruction a nanosecond: the same run every time.
 timeout 30 "${qemu[@]}" -m 64 -smp 1 -nographic -no-reboot -net none -icount shift=0,sleep=off -kernel "$elf" \
 	</dev/null >"$log" 2>&1 || status=$?
-tr -d '\r' <"$log" | grep -E '^(ok |not ok |1\.\.|# |died: )' >"$out/$board.txt" || true
+tr -d '\r' <"$log" | grep -E '^(ok |not ok |skip |1\.\.|# |died: )' >"$out/$board.txt" || true
 cat "$out/$board.txt"
 if grep -q 'Unable to load the RISC-V firmware' "$log"; then
 	echo "skipped: no OpenSBI here (scripts/deps metal installs it)"

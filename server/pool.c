@@ -29,38 +29,6 @@ struct vmf_pool {
 	pthread_t thread[];
 };
 
-int vmf__pool_open(struct vmf_pool **pool, unsigned threads)
-{
-	struct vmf_pool *p = calloc(1, sizeof *p + threads * sizeof p->thread[0]);
-	struct epoll_event e = { .events = EPOLLIN, .data.u64 = STOP };
-	int err;
-
-	if (!p)
-		return -ENOMEM;
-	p->threads = threads;
-	pthread_mutex_init(&p->lock, NULL);
-	p->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	p->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (p->stop < 0 || p->epoll < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->stop, &e)) {
-		err = errno;
-		vmf__pool_close(p);
-		return -err;
-	}
-	*pool = p;
-	return 0;
-}
-
-void vmf__pool_close(struct vmf_pool *p)
-{
-	if (p->stop >= 0)
-		close(p->stop);
-	if (p->epoll >= 0)
-		close(p->epoll);
-	pthread_mutex_destroy(&p->lock);
-	free(p->slot);
-	free(p);
-}
-
 static uint64_t tag(const struct vmf_strand *s, unsigned source)
 {
 	return (uint64_t)s->generation << 32 | (uint64_t)s->slot << SLOT_SHIFT | source;
@@ -187,25 +155,57 @@ static void *worker(void *arg)
 	}
 }
 
-void vmf__pool_stop(struct vmf_pool *p)
+void vmf__pool_close(struct vmf_pool *p)
 {
-	ssize_t n = write(p->stop, &(uint64_t){ 1 }, sizeof(uint64_t));
-
-	(void)n; /* an eventfd takes it */
+	if (p->stop >= 0)
+		close(p->stop);
+	if (p->epoll >= 0)
+		close(p->epoll);
+	pthread_mutex_destroy(&p->lock);
+	free(p->slot);
+	free(p);
 }
 
-bool vmf__pool_run(struct vmf_pool *p)
+/* 0 or an errno. */
+static int start(struct vmf_pool *p, unsigned threads)
+{
+	struct epoll_event e = { .events = EPOLLIN, .data.u64 = STOP };
+	int err = 0;
+
+	p->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	p->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (p->stop < 0 || p->epoll < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->stop, &e))
+		return errno;
+	while (p->threads < threads && !(err = pthread_create(&p->thread[p->threads], NULL, worker, p)))
+		p->threads++;
+	return p->threads ? 0 : err;
+}
+
+int vmf__pool_open(struct vmf_pool **pool, unsigned threads)
+{
+	struct vmf_pool *p = calloc(1, sizeof *p + threads * sizeof p->thread[0]);
+	int err;
+
+	if (!p)
+		return -ENOMEM;
+	pthread_mutex_init(&p->lock, NULL);
+	err = start(p, threads);
+	if (err)
+		vmf__pool_close(p);
+	else
+		*pool = p;
+	return -err;
+}
+
+bool vmf__pool_stop(struct vmf_pool *p)
 {
 	struct timespec until;
-	unsigned started = 0;
 	bool all = true;
 
-	while (started + 1 < p->threads && !pthread_create(&p->thread[started], NULL, worker, p))
-		started++;
-	worker(p);
+	(void)!write(p->stop, &(uint64_t){ 1 }, sizeof(uint64_t)); /* an eventfd takes it */
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE_S;
-	for (unsigned i = 0; i < started; i++)
+	for (unsigned i = 0; i < p->threads; i++)
 		all &= !pthread_timedjoin_np(p->thread[i], NULL, &until);
 	return all;
 }

@@ -23,13 +23,11 @@ struct vmf_strand {
 };
 #define VMF_SOURCES 31u
 
-/* 0 or -errno. */
+/* At least one thread runs.  0 or -errno. */
 int vmf__pool_open(struct vmf_pool **, unsigned threads);
-/* The calling thread becomes one of them.  Returns after stop, when all have left; false: some are stuck (in a read of
- * an image, say) and were left behind. */
-bool vmf__pool_run(struct vmf_pool *);
-void vmf__pool_stop(struct vmf_pool *); /* from any thread */
-void vmf__pool_close(struct vmf_pool *); /* => no strand is left */
+/* Waits until the threads have left; false: some are stuck (in a read of an image, say) and were left behind. */
+bool vmf__pool_stop(struct vmf_pool *);
+void vmf__pool_close(struct vmf_pool *); /* => stopped, and no strand is left */
 
 /* The strand is released after vmf__strand_end(), and not before.  0 or -ENOMEM. */
 int vmf__strand_add(struct vmf_pool *, struct vmf_strand *);

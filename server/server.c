@@ -3,12 +3,13 @@
 #include "log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -16,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum source { LISTENER, SIGNALS };
 enum { EXIT_FAILED = 1, EXIT_LACKING = 4, ACCEPTS = 16 };
 
 uint64_t vmf__server_now(void)
@@ -29,6 +29,12 @@ uint64_t vmf__server_now(void)
 
 /* ------------------------------------------------------------------------------------------ running */
 
+/* What cannot be helped at once is not asked for at once again. */
+static void take_breath(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+}
+
 /* No descriptor is left: the spare one lets a client in, so that it can be told by closing its socket. */
 static void turn_away(struct vmf_server *s)
 {
@@ -39,6 +45,8 @@ static void turn_away(struct vmf_server *s)
 	if (fd >= 0) {
 		close(fd);
 		vmf__log(s->config->socket, "a client is refused: too many open files");
+	} else {
+		take_breath();
 	}
 	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
@@ -52,10 +60,11 @@ static void on_listener(struct vmf_server *s)
 			vmf__client_open(s, fd);
 		else if (errno == EMFILE || errno == ENFILE)
 			turn_away(s);
+		else if (errno == EAGAIN)
+			return;
 		else if (errno != EINTR && errno != ECONNABORTED)
-			break;
+			take_breath();
 	}
-	vmf__strand_watch(&s->strand, LISTENER, s->listener.fd, EPOLLIN);
 }
 
 /* "waiting for 2 clients: 12, 34": one line, however many there are.  => s->lock */
@@ -72,55 +81,69 @@ static void say_who(struct vmf_server *s, const char *what)
 	vmf__log(s->config->socket, "%s %u client%s: %s", what, s->count, s->count > 1 ? "s" : "", line);
 }
 
-static void drain(struct vmf_server *s)
-{
-	vmf__strand_forget(&s->strand, s->listener.fd);
-	vmf__listen_close(&s->listener);
-	pthread_mutex_lock(&s->lock);
-	s->draining = true;
-	if (s->count)
-		say_who(s, "no new clients; waiting for");
-	else
-		vmf__pool_stop(s->pool);
-	pthread_mutex_unlock(&s->lock);
-}
-
 void vmf__server_left(struct vmf_server *s)
 {
+	bool last;
+
 	pthread_mutex_lock(&s->lock);
-	if (s->draining && !s->count)
-		vmf__pool_stop(s->pool);
+	last = !s->count;
 	pthread_mutex_unlock(&s->lock);
+	if (last)
+		(void)!write(s->empty, &(uint64_t){ 1 }, sizeof(uint64_t)); /* an eventfd takes it */
 }
 
-static void on_signal(struct vmf_server *s)
+static bool empty(struct vmf_server *s)
+{
+	uint64_t n;
+	bool none;
+
+	(void)!read(s->empty, &n, sizeof n);
+	pthread_mutex_lock(&s->lock);
+	none = !s->count;
+	pthread_mutex_unlock(&s->lock);
+	return none;
+}
+
+/* How many signals to end have come since the last call? */
+static unsigned signals(struct vmf_server *s)
 {
 	struct signalfd_siginfo info;
+	unsigned n = 0;
 
-	while (read(s->signals, &info, sizeof info) == sizeof info) {
-		if (!s->draining) {
-			drain(s);
-		} else if (!s->forced) {
-			s->forced = true;
-			vmf__pool_stop(s->pool);
-		}
+	while (read(s->signals, &info, sizeof info) == sizeof info)
+		n++;
+	return n;
+}
+
+/* Until all clients have left, or a second signal comes.  n: how many have come. */
+static void drain(struct vmf_server *s, unsigned n)
+{
+	struct pollfd p[] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->empty, .events = POLLIN } };
+
+	vmf__listen_close(&s->listener);
+	pthread_mutex_lock(&s->lock);
+	if (s->count)
+		say_who(s, "no new clients; waiting for");
+	pthread_mutex_unlock(&s->lock);
+	while (!empty(s) && !s->forced) {
+		if (n < 2)
+			poll(p, 2, -1);
+		n += signals(s);
+		s->forced = n > 1;
 	}
-	vmf__strand_watch(&s->strand, SIGNALS, s->signals, EPOLLIN);
 }
 
-static void run(struct vmf_strand *strand, uint32_t events)
+static void serve(struct vmf_server *s)
 {
-	struct vmf_server *s = (struct vmf_server *)strand;
+	struct pollfd p[] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->listener.fd, .events = POLLIN } };
+	unsigned n;
 
-	if (events & 1 << SIGNALS)
-		on_signal(s);
-	if (events & 1 << LISTENER && s->listener.fd >= 0)
-		on_listener(s);
-}
-
-static void release(struct vmf_strand *strand)
-{
-	(void)strand;
+	while (!(n = signals(s))) {
+		poll(p, 2, -1);
+		if (p[1].revents)
+			on_listener(s);
+	}
+	drain(s, n);
 }
 
 /* ----------------------------------------------------------------------------------- starting and ending */
@@ -225,12 +248,10 @@ static int start(struct vmf_server *s)
 {
 	int r = vmf__pool_open(&s->pool, s->config->threads ? s->config->threads : cpus());
 
-	if (!r)
-		r = vmf__strand_add(s->pool, &s->strand);
-	if (!r)
-		r = vmf__strand_watch(&s->strand, SIGNALS, s->signals, EPOLLIN);
-	if (!r)
-		r = vmf__strand_watch(&s->strand, LISTENER, s->listener.fd, EPOLLIN);
+	if (!r) {
+		s->empty = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		r = s->empty < 0 ? -errno : 0;
+	}
 	if (r) {
 		vmf__log(NULL, "%s", strerror(-r));
 		return EXIT_FAILED;
@@ -246,6 +267,8 @@ static int force(struct vmf_server *s, bool all_left)
 		say_who(s, "ended by a second signal; abandons");
 	pthread_mutex_unlock(&s->lock);
 	if (!all_left) {
+		/* The lock keeps a client that ends just now from being freed. */
+		pthread_mutex_lock(&s->lock);
 		for (struct vmf_client *c = s->clients; c; c = c->next)
 			vmf__client_abandon(c, "stopped");
 		vmf__listen_close(&s->listener);
@@ -268,6 +291,8 @@ static void tear_down(struct vmf_server *s)
 		vmf_linux_close(s->port);
 	if (s->signals >= 0)
 		close(s->signals);
+	if (s->empty >= 0)
+		close(s->empty);
 	if (s->spare >= 0)
 		close(s->spare);
 	pthread_mutex_destroy(&s->lock);
@@ -276,18 +301,19 @@ static void tear_down(struct vmf_server *s)
 int vmf__server_run(const struct vmf_serve_config *config)
 {
 	struct vmf_server s = {
-		.strand = { .run = run, .release = release }, .config = config,
-		.image.fd = -1, .listener.fd = -1, .signals = -1, .spare = -1,
+		.config = config, .image.fd = -1, .listener.fd = -1, .signals = -1, .empty = -1, .spare = -1,
 	};
+	bool all_left;
 	int r;
 
 	pthread_mutex_init(&s.lock, NULL);
 	r = set_up(&s);
 	if (!r)
 		r = start(&s);
+	if (!r)
+		serve(&s);
+	all_left = !s.pool || vmf__pool_stop(s.pool);
 	if (!r) {
-		bool all_left = vmf__pool_run(s.pool);
-
 		if (s.forced)
 			r = force(&s, all_left);
 		else if (atomic_load(&s.mute))

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
- * The page server: one image, one socket, one port, one pool of threads, and its clients.
+ * The page server: one image, one socket, one port, one pool of threads, and its clients.  The first thread accepts
+ * clients and takes signals; the pool serves, so that a read of the image that hangs does not keep the server from ending.
  *
  * Rules
  *   - No descriptor that a client handed over is closed while the memory behind it lives: closing the last copy makes
  *     absent pages read as zeroes.  A client that is refused, killed or silent is held until its memory is gone.
  *   - A client's trouble is a line and an end for that client, never for another.
- *   - Lock order: a strand's run => server's lock => pool's lock.
+ *   - Lock order: server's lock => pool's lock.
  */
 #ifndef VMF_SERVER_SERVER_H
 #define VMF_SERVER_SERVER_H
@@ -28,18 +29,17 @@ struct vmf_serve_config {
 
 struct vmf_client;
 struct vmf_server {
-	struct vmf_strand strand; /* the listener and the signals */
 	const struct vmf_serve_config *config;
 	struct vmf_pool *pool;
 	struct vmf_port *port;
 	struct vmf_image image;
 	struct vmf_listener listener;
-	int signals;
+	int signals, empty;          /* empty: an eventfd, written when the last client has left */
 	int spare;                   /* given up for a moment when descriptors run out, to turn a client away */
 	unsigned on_error;           /* AUTO has become POISON or KILL */
 	_Atomic uint64_t stall_line; /* when the last alarm about a stall was raised */
 	atomic_bool mute;            /* a result could not be printed */
-	bool draining, forced;       /* => strand */
+	bool forced;
 	pthread_mutex_t lock;
 	struct vmf_client *clients;
 	unsigned count;

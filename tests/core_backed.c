@@ -39,6 +39,7 @@ static struct vmf_result touch(struct rig *r, struct file *f, uint64_t page)
 
 	if (result.code == VMF_OK)
 		CHECK(testback_same(&f->back, page * PAGE + 100, byte, 2));
+	CHECK_EQ(result.flags & ~(VMF_MAJOR | VMF_SPURIOUS), 0);
 	return result;
 }
 
@@ -630,6 +631,37 @@ static void reclaimed_pages_are_read_again(void)
 	}
 }
 
+/* What the pmap still shows must stay as it is: no zeroes under a program, no write into a page that nobody has. */
+static void what_cannot_be_removed_is_not_reclaimed(void)
+{
+	static struct file f;
+	struct rig r;
+
+	RIG_EACH(r) {
+		if (r.store == VMF_BY_COPY)
+			continue;
+		file_open(&f, &r, PAGES * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ 0 });
+		check_page(&r, &f, 3);
+		check_page(&r, &f, 4);
+		vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 1, VMF_EBUSY);
+		CHECK_EQ(vmf_reclaim(f.object, 0, PAGES), 0);
+		CHECK_EQ(vmf_page_state(f.object, 3), VMF_PRESENT);
+		check_page(&r, &f, 3);
+		CHECK_OK(vmf_sim_store(r.space, f.at + 3 * PAGE, "x", 1));
+		CHECK_ERR(vmf_sync(f.object, 0, PAGES, NULL), 0);
+		CHECK(testback_same(&f.back, 3 * PAGE, "x", 1));
+		CHECK_EQ(vmf_reclaim(f.object, 0, PAGES), 2);
+		check_page(&r, &f, 3);
+		/* And a truncation says so. */
+		testback_resize(&f.back, 2 * PAGE);
+		vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 1, VMF_EBUSY);
+		CHECK_ERR(vmf_object_resize(f.object), -VMF_EBUSY);
+		CHECK(rig_byte(&r, f.at + 3 * PAGE) != 0);
+		vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 0, 0);
+		file_close(&f, &r);
+	}
+}
+
 /* --------------------------------------------------------------------------------------------- resize */
 
 static void a_shorter_object_ends_earlier(void)
@@ -732,6 +764,29 @@ static void a_read_in_flight_does_not_survive_truncation(void)
 	}
 }
 
+/* Its error is as old as its bytes. */
+static void nor_does_its_error(void)
+{
+	static struct file f;
+	struct loader l;
+	struct rig r;
+
+	RIG_EACH(r) {
+		file_open(&f, &r, PAGES * PAGE, TESTBACK_HELD_BACK, (struct vmf_backed){ 0 });
+		load_start(&l, &r, &f, 6);
+		CHECK_SOON(waiting(&r) == 1);
+		testback_resize(&f.back, 4 * PAGE);
+		CHECK_ERR(vmf_object_resize(f.object), 0);
+		testback_resize(&f.back, PAGES * PAGE);
+		CHECK_ERR(vmf_object_resize(f.object), 0);
+		f.back.read = (struct testback_fail){ .in = 1, .err = 5 };
+		testback_release(&f.back, 2);
+		CHECK_OK(load_end(&l));
+		CHECK_EQ(testback_count(&f.back, &f.back.reads), 2);
+		file_close(&f, &r);
+	}
+}
+
 /* -------------------------------------------------------------------------------------------- streams */
 
 static void a_stream_keeps_nothing(void)
@@ -783,7 +838,19 @@ static void a_stream_reports_its_errors(void)
 	f.back.read.pages = 0;
 	testback_release(&f.back, 1);
 	CHECK_OK(touch(&r, &f, 7));
-	/* One in flight over a truncation. */
+	/* In flight over a truncation that was taken back: what it read is too old. */
+	before = waiting(&r);
+	load_start(&l, &r, &f, 11);
+	CHECK_SOON(waiting(&r) == before + 1);
+	testback_resize(&f.back, 4 * PAGE);
+	CHECK_ERR(vmf_object_resize(f.object), 0);
+	testback_resize(&f.back, PAGES * PAGE);
+	CHECK_ERR(vmf_object_resize(f.object), 0);
+	before = testback_count(&f.back, &f.back.reads);
+	testback_release(&f.back, 2);
+	CHECK_OK(load_end(&l));
+	CHECK_EQ(testback_count(&f.back, &f.back.reads), before + 1);
+	/* And over one that stays. */
 	before = waiting(&r);
 	load_start(&l, &r, &f, 9);
 	CHECK_SOON(waiting(&r) == before + 1);
@@ -927,9 +994,11 @@ static const struct vmtest tests[] = {
 	VMTEST(an_evicting_adversary_starves_nobody),
 	VMTEST(an_object_outlives_its_reads),
 	VMTEST(reclaimed_pages_are_read_again),
+	VMTEST(what_cannot_be_removed_is_not_reclaimed),
 	VMTEST(a_shorter_object_ends_earlier),
 	VMTEST(an_object_grows_into_its_room),
 	VMTEST(a_read_in_flight_does_not_survive_truncation),
+	VMTEST(nor_does_its_error),
 	VMTEST(a_stream_keeps_nothing),
 	VMTEST(a_stream_reports_its_errors),
 	VMTEST(bad_backings_are_refused),

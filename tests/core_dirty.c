@@ -154,6 +154,28 @@ static void the_last_page_is_written_as_far_as_it_goes(void)
 	}
 }
 
+/* Shown together, but not writable together. */
+static void a_block_of_clean_and_dirty_pages(void)
+{
+	static struct file f;
+	struct rig r;
+
+	EACH(r)
+		for (unsigned dirty = 0; dirty < 4; dirty++) {
+			testback_open(&f.back, r.port, PAGES * PAGE, TESTBACK_AT_ONCE);
+			f.object = testback_object(&f.back, &(struct vmf_backed){ .around = 4 });
+			f.at = rig_show(&r, f.object, PAGES, VMF_R | VMF_W);
+			store(&r, f.at + dirty * PAGE, 1);
+			vmf_sim_forget(r.space, f.at, PAGES);
+			CHECK(rig_byte(&r, f.at + (dirty + 1) % 4 * PAGE) > 0);
+			for (unsigned i = 0; i < 4; i++) {
+				store(&r, f.at + i * PAGE, 2);
+				CHECK_EQ(vmf_page_state(f.object, i), VMF_DIRTY);
+			}
+			file_close(&f, &r);
+		}
+}
+
 static void a_written_hole_is_data(void)
 {
 	static struct file f;
@@ -562,6 +584,7 @@ static const struct vmtest tests[] = {
 	VMTEST(sync_writes_what_is_dirty),
 	VMTEST(neighbours_are_written_in_one_run),
 	VMTEST(the_last_page_is_written_as_far_as_it_goes),
+	VMTEST(a_block_of_clean_and_dirty_pages),
 	VMTEST(a_written_hole_is_data),
 	VMTEST(a_failed_write_stays_dirty),
 	VMTEST(a_page_that_cannot_be_protected_is_not_written),

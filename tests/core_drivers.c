@@ -156,7 +156,9 @@ static void device_memory_is_mapped_lazily_or_at_once(void)
 
 	for (unsigned eager = 0; eager < 2; eager++)
 		RIG_EACH(r) {
-			struct vmf_devmem d = { .first = { VMF_SIM_DEVICE + 16 }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager };
+			struct vmf_devmem d = {
+				.first = { VMF_SIM_DEVICE + 16 }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager,
+			};
 			struct vmf_map map = rig_map(&r, 8, VMF_R | VMF_W);
 
 			CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
@@ -213,7 +215,9 @@ static void nothing_outside_the_range_can_be_mapped(void)
 
 	for (unsigned eager = 0; eager < 2; eager++)
 		RIG_EACH(r) {
-			struct vmf_devmem d = { .first = { VMF_SIM_DEVICE }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager };
+			struct vmf_devmem d = {
+				.first = { VMF_SIM_DEVICE }, .pages = 64, .attr = { .type = VMF_UC }, .eager = eager,
+			};
 
 			CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
 			for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
@@ -251,8 +255,9 @@ static void ranges_end_with_the_addresses(void)
 static void the_core_refuses_what_the_map_forbids(void)
 {
 	static const struct { uint64_t first, type; uint8_t why; } t[] = {
-		{ 0x50, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RESERVED, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RAM, VMF_UC, VMF_WHY_HOLE },
-		{ VMF_SIM_DEVICE, VMF_WB, VMF_WHY_ATTR }, { VMF_SIM_DEVICE, VMF_WC, VMF_WHY_ATTR },
+		{ 0x50, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RESERVED, VMF_UC, VMF_WHY_HOLE },
+		{ VMF_SIM_RAM, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_DEVICE, VMF_WB, VMF_WHY_ATTR },
+		{ VMF_SIM_DEVICE, VMF_WC, VMF_WHY_ATTR },
 	};
 	struct rig r;
 	vmf_va at;

@@ -417,6 +417,69 @@ static void nopfn_hands_numbers_over(void)
 	}
 }
 
+static unsigned attr_type(struct rig *r, vmf_va at)
+{
+	struct vmf_pmap *pmap = vmf_space_pmap(r->space);
+	struct vmf_entry e;
+
+	CHECK_ERR(pmap->ops->query(pmap, at, &e), 0);
+	return e.attr.type;
+}
+
+static enum vmf_code wrong_pfns(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	struct driver *d = req->object_priv;
+
+	ans->pfn.n = VMF_SIM_DEVICE + req->off;
+	ans->n = 1;
+	ans->attr.type = VMF_UC;
+	switch (d->mode) {
+	case 0:
+		ans->n = 0;
+		break;
+	case 1:
+		ans->first = req->off + 1;
+		break;
+	case 2:
+		ans->first = req->off - 1;
+		break;
+	case 3:
+		ans->n = ans->max + 1;
+		break;
+	case 4:
+		ans->prot = VMF_R | VMF_W | VMF_X;
+		break;
+	case 5:
+		ans->n = UINT32_MAX;
+		break;
+	case 6:
+		ans->pfn.n = UINT64_MAX;
+		ans->n = 2;
+		break;
+	default:
+		return VMF_DONE;
+	}
+	return VMF_OK;
+}
+
+static void wrong_pfns_are_a_result(void)
+{
+	struct driver d;
+	struct rig r;
+	vmf_va at;
+
+	RIG_EACH(r) {
+		driver_open(&d, &r, &nopfn_ops, wrong_pfns);
+		at = show(&d);
+		for (d.mode = 0; d.mode < 8; d.mode++) {
+			CHECK_RESULT(vmf_sim_load(r.space, at + 2 * PAGE, &(char){ 0 }, 1), VMF_SIGBUS, VMF_WHY_DRIVER);
+			for (unsigned i = 0; i < PAGES; i++)
+				CHECK(!rig_present(&r, at + i * PAGE));
+		}
+		driver_close(&d);
+	}
+}
+
 static void the_memory_map_decides(void)
 {
 	static const struct { uint64_t pfn; uint32_t n; int mode; uint8_t code, why; } t[] = {
@@ -453,6 +516,8 @@ static void the_memory_map_decides(void)
 			if (result.code != t[i].code || (result.code != VMF_OK && result.why != t[i].why && t[i].pfn != UINT64_MAX))
 				vmtest_fail("row %u: %s/%s", i, vmf_code_str(result.code), vmf_why_str(result.why));
 			CHECK_EQ(rig_present(&r, at), t[i].code == VMF_OK);
+			if (result.code == VMF_OK) /* never weaker than the range demands */
+				CHECK_EQ(attr_type(&r, at), t[i].mode & 8 ? VMF_UC : t[i].mode);
 			CHECK_ERR(vmf_revoke(d.object, 0, PAGES), 0);
 		}
 		driver_close(&d);
@@ -482,7 +547,9 @@ static void what_cannot_be_encoded_is_refused(void)
 
 /* ----------------------------------------------------------------------------------- fault and install */
 
-enum how { I_ONE, I_RUN, I_PFN, I_NOTHING, I_OUTSIDE, I_ZERO_PAGES, I_MORE_PROT, I_FREED, I_NEXT, I_REFUSE, I_NULL };
+enum how {
+	I_ONE, I_RUN, I_PFN, I_NOTHING, I_OUTSIDE, I_ZERO_PAGES, I_MORE_PROT, I_LESS_PROT, I_NEXT, I_REFUSE, I_NULL,
+};
 
 static enum vmf_code do_install(const struct vmf_req *req, struct vmf_ans *ans)
 {
@@ -516,6 +583,9 @@ static enum vmf_code do_install(const struct vmf_req *req, struct vmf_ans *ans)
 	case I_MORE_PROT:
 		prot |= VMF_X;
 		break;
+	case I_LESS_PROT:
+		prot = VMF_R;
+		break;
 	default:
 		break;
 	}
@@ -533,7 +603,8 @@ static void a_driver_installs_itself(void)
 		{ I_ONE, VMF_OK, 0, 1 }, { I_RUN, VMF_OK, 0, 4 }, { I_PFN, VMF_OK, 0, 1 },
 		{ I_NOTHING, VMF_SIGBUS, VMF_WHY_DRIVER, 0 }, { I_OUTSIDE, VMF_SIGBUS, VMF_WHY_DRIVER, 0 },
 		{ I_ZERO_PAGES, VMF_SIGBUS, VMF_WHY_DRIVER, 0 }, { I_MORE_PROT, VMF_SIGBUS, VMF_WHY_DRIVER, 0 },
-		{ I_NULL, VMF_SIGBUS, VMF_WHY_DRIVER, 0 }, { I_REFUSE, VMF_SIGBUS, VMF_WHY_POLICY, 0 },
+		{ I_NULL, VMF_SIGBUS, VMF_WHY_DRIVER, 0 }, { I_LESS_PROT, VMF_SIGBUS, VMF_WHY_DRIVER, 0 },
+		{ I_REFUSE, VMF_SIGBUS, VMF_WHY_POLICY, 0 },
 	};
 	struct vmf_map map;
 	struct driver d;
@@ -547,7 +618,7 @@ static void a_driver_installs_itself(void)
 			d.mode = (int)t[i].how;
 			map = rig_map(&r, 8, VMF_R | VMF_W);
 			CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
-			CHECK_RESULT(vmf_sim_load(r.space, at + 2 * PAGE, &(char){ 0 }, 1), t[i].code, t[i].why);
+			CHECK_RESULT(vmf_sim_store(r.space, at + 2 * PAGE, "x", 1), t[i].code, t[i].why);
 			for (unsigned p = 0; p < 8; p++)
 				CHECK_EQ(rig_present(&r, at + p * PAGE), p >= 2 && p < 2 + t[i].pages);
 			CHECK_EQ(d.inner.code == VMF_OK || t[i].how >= I_NOTHING, true);
@@ -875,6 +946,7 @@ static const struct vmtest tests[] = {
 	VMTEST(wrong_frames_are_a_result),
 	VMTEST(foreign_frames_are_refused_by_offset),
 	VMTEST(nopfn_hands_numbers_over),
+	VMTEST(wrong_pfns_are_a_result),
 	VMTEST(the_memory_map_decides),
 	VMTEST(what_cannot_be_encoded_is_refused),
 	VMTEST(a_driver_installs_itself),

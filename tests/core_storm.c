@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Everything at once for two seconds: two threads store and load, one revokes, reclaims and syncs, one maps, reads,
- * protects, cuts and unmaps.  Each thread knows what its own words have to be; what nobody wrote has to be as the backing
- * has it; and in the end the backing has what was written last.
+ * protects, cuts and unmaps.  Each thread knows what its own words have to be; what nobody wrote has to be as the
+ * backing has it; and in the end the backing has what was written last.
  */
 #include <pthread.h>
 #include "rig.h"
@@ -164,6 +164,52 @@ static void storm(const struct vmf_sim_config *config, unsigned ms)
 	rig_close(&r);
 }
 
+static void *reclaim_all(void *self)
+{
+	(void)self;
+	while (!stopped())
+		vmf_reclaim(object, 0, 8);
+	return NULL;
+}
+
+static void *load_all(void *self)
+{
+	(void)self;
+	for (unsigned i = 0; !stopped(); i++) {
+		CHECK_EQ(rig_byte(&r, area + i % 8 * PAGE), testback_byte(&back, i % 8 * PAGE));
+		vmf_sim_forget(r.space, area + i % 8 * PAGE, 1);
+	}
+	return NULL;
+}
+
+/* Pages that leave while others are about to show them. */
+static void leaving(unsigned store)
+{
+	pthread_t t[4];
+
+	rig_open(&r, store);
+	testback_open(&back, r.port, 8 * PAGE, TESTBACK_AT_ONCE);
+	object = testback_object(&back, &(struct vmf_backed){ .around = 4 });
+	area = rig_show(&r, object, 8, VMF_R);
+	stop = false;
+	for (unsigned i = 0; i < 4; i++)
+		CHECK(!pthread_create(&t[i], NULL, i % 2 ? reclaim_all : load_all, NULL));
+	usleep(250000);
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	CHECK_ERR(vmf_unmap(r.space, area, 8), 0);
+	vmf_object_put(object);
+	testback_close(&back);
+	rig_close(&r);
+}
+
+static void pages_that_leave(void)
+{
+	leaving(VMF_BY_ADDRESS);
+	leaving(VMF_BY_OFFSET);
+}
+
 static struct vmf_sim_config config(unsigned store, bool protect, bool fences)
 {
 	return (struct vmf_sim_config){
@@ -215,5 +261,6 @@ static const struct vmtest tests[] = {
 	VMTEST(by_offset),
 	VMTEST(by_offset_unprotected),
 	VMTEST(by_copy),
+	VMTEST(pages_that_leave),
 };
 VMTEST_MAIN(tests, 30)

@@ -17,7 +17,15 @@ static void file_open_at(struct rig *r, struct file *f, unsigned flags, char *at
 							    .prot = VMF_R | VMF_W });
 }
 
-static void file_open(struct rig *r, struct file *f, unsigned flags) { file_open_at(r, f, flags, NULL); }
+/* Far from where the kernel puts things by itself: what is unmapped here must not be somebody else's soon. */
+#define FAR ((char *)0x200000000000)
+
+static void file_open(struct rig *r, struct file *f, unsigned flags)
+{
+	static size_t n;
+
+	file_open_at(r, f, flags, FAR + (++n << 24));
+}
 
 static void file_close(struct rig *r, struct file *f)
 {
@@ -89,7 +97,7 @@ static void moved(void)
 			file_open(&r, &f, kinds[k]);
 			f.at[9 * PAGE] = 'w';
 			CHECK(right(&f, f.at + 10 * PAGE, 10));
-			room = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			room = FAR;
 			now = mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room);
 			CHECK(now == room);
 			CHECK_EQ(now[PAGE], 'w');
@@ -130,6 +138,30 @@ static void moved_onto_another(void)
 			rig_unmap(&r, g.at, PAGES);
 			vmf_object_put(g.object);
 			RIG_BACKING_CLOSE(&g.back);
+			file_close(&r, &f);
+		}
+	}
+}
+
+/* What it makes longer is nobody's: SIGBUS, and neither zeroes nor the image. */
+static void made_longer(void)
+{
+	struct rig r;
+	char c;
+
+	rig_catching();
+	BOTH_MODES(&r) {
+		for (unsigned k = 0; k < 2; k++) {
+			struct file f;
+			char *now;
+
+			file_open(&r, &f, kinds[k]);
+			now = mremap(f.at, PAGES * PAGE, (PAGES + 4) * PAGE, 0);
+			CHECK(now == f.at);
+			CHECK(right(&f, f.at + 3 * PAGE, 3));
+			CHECK_EQ(rig_load(f.at + (PAGES + 1) * PAGE + 7, &c), SIGBUS);
+			CHECK(rig_caught.addr == f.at + (PAGES + 1) * PAGE + 7);
+			CHECK_EQ(munmap(f.at + PAGES * PAGE, 4 * PAGE), 0);
 			file_close(&r, &f);
 		}
 	}
@@ -178,7 +210,7 @@ static void removed_and_moved(void)
 
 		file_open(&r, &f, 0);
 		CHECK_EQ(madvise(f.at + 8 * PAGE, 4 * PAGE, MADV_DONTNEED), 0);
-		room = mmap(NULL, 8 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		room = FAR;
 		now = mremap(f.at + 6 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room);
 		CHECK(now == room);
 		for (unsigned i = 6; i < 14; i++) {
@@ -239,14 +271,6 @@ static void children(void)
 
 static struct { struct rig r; struct file shared, copy; atomic_bool stop; atomic_uint running; } storm;
 
-/* The core is being told of a change: once more, but let it be told. */
-static bool again(int err)
-{
-	if (err == -VMF_EAGAIN)
-		usleep(100);
-	return err == -VMF_EAGAIN;
-}
-
 /* Reads pages that nobody takes away. */
 static void *storm_reader(void *arg)
 {
@@ -272,16 +296,10 @@ static void *storm_mapper(void *arg)
 	while (!storm.stop) {
 		struct vmf_map m = { .size = sizeof(m), .flags = VMF_SHARED, .pages = 16, .prot = VMF_R };
 		vmf_va at;
-		int err = vmf_map(storm.r.space, storm.shared.object, &m, &at);
 
-		if (again(err))
-			continue;
-		CHECK_ERR(err, 0);
+		CHECK_ERR(vmf_map(storm.r.space, storm.shared.object, &m, &at), 0);
 		CHECK(right(&storm.shared, (char *)at + 5 * PAGE, 5));
-		do
-			err = vmf_unmap(storm.r.space, at, 16);
-		while (again(err));
-		CHECK_ERR(err, 0);
+		CHECK_ERR(vmf_unmap(storm.r.space, at, 16), 0);
 	}
 	return NULL;
 }
@@ -294,10 +312,9 @@ static void layout_storm(void)
 
 		storm.stop = false;
 		storm.running = 0;
-		/* Far from where the kernel puts things by itself: what is unmapped here must not be somebody else's soon. */
-		file_open_at(&storm.r, &storm.shared, VMF_SHARED, (char *)0x100000000000);
-		file_open_at(&storm.r, &storm.copy, 0, (char *)0x100040000000);
-		room = (char *)0x100080000000;
+		file_open(&storm.r, &storm.shared, VMF_SHARED);
+		file_open(&storm.r, &storm.copy, 0);
+		room = FAR;
 		for (uintptr_t i = 0; i < 3; i++)
 			CHECK_EQ(pthread_create(&t[i], NULL, i < 2 ? storm_reader : storm_mapper, (void *)i), 0);
 		CHECK_SOON(storm.running == 3);
@@ -307,16 +324,12 @@ static void layout_storm(void)
 					     .pages = 16, .prot = VMF_R | VMF_W };
 			struct file *f = i % 2 ? &storm.copy : &storm.shared;
 			vmf_va at;
-			int err;
 
 			CHECK(right(f, from + 9 * PAGE, 9));
 			CHECK(mremap(from, 16 * PAGE, 16 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room) == room);
 			CHECK(right(f, room + 3 * PAGE, 3));
 			CHECK_EQ(munmap(room, 16 * PAGE), 0);
-			do
-				err = vmf_map(storm.r.space, f->object, &m, &at);
-			while (again(err));
-			CHECK_ERR(err, 0);
+			CHECK_ERR(vmf_map(storm.r.space, f->object, &m, &at), 0);
 			CHECK_EQ(madvise(storm.copy.at + 16 * PAGE, 16 * PAGE, MADV_DONTNEED), 0);
 			CHECK_EQ(storm.copy.at[20 * PAGE], 0);
 		}
@@ -331,7 +344,7 @@ static void layout_storm(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(removed), VMTEST(removed_and_moved), VMTEST(children),
+	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(made_longer), VMTEST(removed), VMTEST(removed_and_moved), VMTEST(children),
 	VMTEST(layout_storm),
 };
 VMTEST_MAIN(tests, 20)

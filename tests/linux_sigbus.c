@@ -5,6 +5,7 @@
  */
 #include "linuxrig.h"
 #include "testback.h"
+#include "ports/linux/local.h"
 
 static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
 
@@ -80,6 +81,38 @@ static void a_read_fails(void)
 			RIG_BACKING_CLOSE(&back);
 		}
 	}
+}
+
+/* Before 6.6 there is no poison: the signal is sent to the thread. */
+static void without_poison(void)
+{
+	struct testback back;
+	struct vmf_object *o;
+	struct rig r;
+	char *a, c;
+
+	rig_catching();
+	vmtest_with = "threaded";
+	rig_port(&r.port);
+	((struct vmf__linux *)vmf_port_self(r.port))->features &= ~(uint64_t)VMF__UF_POISON;
+	CHECK_ERR(vmf_linux_space(r.port, &r.space, NULL), 0);
+	testback_open(&back, r.port, 4 * PAGE, TESTBACK_THREAD);
+	o = testback_object(&back, NULL);
+	a = rig_map(&r, o, VMF_SHARED, 4, VMF_R | VMF_W);
+	for (int i = 0; i < 20; i++) {
+		back.read.err = 70;
+		back.read.pages = 4;
+		CHECK_EQ(rig_load(a + PAGE + i, &c), SIGBUS);
+		CHECK(rig_caught.addr == a + PAGE + i || rig_caught.addr == a + PAGE);
+		CHECK_EQ(vmf_fault_why(a + PAGE).err, 70);
+	}
+	back.read.pages = 0;
+	CHECK_EQ(rig_load(a + PAGE, &c), 0);
+	CHECK_EQ(c, (char)testback_byte(&back, PAGE));
+	rig_unmap(&r, a, 4);
+	vmf_object_put(o);
+	RIG_BACKING_CLOSE(&back);
+	rig_close(&r);
 }
 
 /* More failures than are kept, and every page still gets its own. */
@@ -369,12 +402,13 @@ static char *deep_window;
 /* A stack with no room for a signal's frame is what SA_ONSTACK is for. */
 static void *on_small_stack(void *arg)
 {
-	stack_t ss = { .ss_sp = alt_stack, .ss_size = 65536 };
+	stack_t ss = { .ss_sp = alt_stack, .ss_size = 65536 }, old;
 	char volatile *p = arg;
 
-	sigaltstack(&ss, NULL);
+	sigaltstack(&ss, &old);
 	CHECK_EQ(*p, 0);
 	p[PAGE] = 1;
+	sigaltstack(&old, NULL);
 	return NULL;
 }
 
@@ -387,7 +421,7 @@ static void alternate_stack(void)
 	sa.sa_sigaction = with_info;
 	sigaction(SIGBUS, &sa, NULL);
 	BOTH_MODES(&r) {
-		stack_t ss = { .ss_sp = alt_stack, .ss_size = 65536 }, off = { .ss_flags = SS_DISABLE };
+		stack_t ss = { .ss_sp = alt_stack, .ss_size = 65536 }, old;
 		struct vmf_object *o;
 		pthread_t t;
 		char *a;
@@ -401,10 +435,10 @@ static void alternate_stack(void)
 			CHECK(alt_stack[65535 - 2048] != 0x55 || alt_stack[65535 - 600] != 0x55);
 		a = failing_map(&r);
 		fail_reads();
-		sigaltstack(&ss, NULL);
+		sigaltstack(&ss, &old);
 		CHECK_EQ(*(volatile char *)a, (char)testback_byte(&failing_back, 0));
 		CHECK(seen.on_alt);
-		sigaltstack(&off, NULL);
+		sigaltstack(&old, NULL);
 		failing_unmap(&r, a);
 		vmf_object_put(o);
 	}
@@ -416,13 +450,14 @@ static void *small_alt_stack(void *arg)
 {
 	size_t size = (size_t)sysconf(_SC_SIGSTKSZ);
 	char *room = mmap(NULL, size + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	stack_t ss = { .ss_sp = room + PAGE, .ss_size = size };
+	stack_t ss = { .ss_sp = room + PAGE, .ss_size = size }, old;
 	volatile char *p = arg;
 
 	CHECK(room != MAP_FAILED && mprotect(room, PAGE, PROT_NONE) == 0);
-	sigaltstack(&ss, NULL);
+	sigaltstack(&ss, &old);
 	for (unsigned i = 0; i < 16; i++)
 		CHECK_EQ(p[i * PAGE], (char)testback_byte(&failing_back, i * PAGE));
+	sigaltstack(&old, NULL);
 	return NULL;
 }
 
@@ -492,7 +527,7 @@ static void nested_run(void *arg)
 static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 
 static const struct vmtest tests[] = {
-	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(many_failures), VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
+	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(many_failures), VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
 	VMTEST(sent_sigbus), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack), VMTEST(smallest_stack),
 	VMTEST(nested_faults),
 };

@@ -4,6 +4,7 @@
  */
 #include "linuxrig.h"
 #include "testback.h"
+#include "ports/linux/local.h"
 
 static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
 
@@ -218,6 +219,38 @@ static void write_back(void)
 	}
 }
 
+/* Before 6.4 entries cannot be write-protected when they are made: then every write-back takes them away. */
+static void without_write_protection(void)
+{
+	struct testback back;
+	struct vmf_object *o;
+	struct rig r;
+	char *a;
+
+	rig_port(&r.port);
+	((struct vmf__linux *)vmf_port_self(r.port))->features &= ~(uint64_t)VMF__UF_WP_UNPOPULATED;
+	CHECK_ERR(vmf_linux_space(r.port, &r.space, NULL), 0);
+	testback_open(&back, r.port, 16 * PAGE, TESTBACK_THREAD);
+	o = testback_object(&back, NULL);
+	a = rig_map(&r, o, VMF_SHARED, 16, VMF_R | VMF_W);
+	for (unsigned i = 1; i < 100; i++) {
+		CHECK_EQ(a[5 * PAGE], (char)testback_byte(&back, 5 * PAGE));
+		memcpy(a, &i, sizeof(i));
+		CHECK_ERR(vmf_sync(o, 0, 16, NULL), 0);
+		CHECK_EQ(memcmp(back.page[0], &i, sizeof(i)), 0);
+	}
+	CHECK_ERR(vmf_protect(r.space, (vmf_va)a, 16, VMF_R), 0);
+	CHECK_EQ(a[6 * PAGE], (char)testback_byte(&back, 6 * PAGE));
+	CHECK_ERR(vmf_protect(r.space, (vmf_va)a, 16, VMF_R | VMF_W), 0);
+	a[6 * PAGE] = 'w';
+	CHECK_ERR(vmf_sync(o, 0, 16, NULL), 0);
+	CHECK_EQ(back.page[6][0], 'w');
+	rig_unmap(&r, a, 16);
+	vmf_object_put(o);
+	RIG_BACKING_CLOSE(&back);
+	rig_close(&r);
+}
+
 /* The same page written and synced again and again: a fault for each round, none taken for a page that cannot be had. */
 static void write_back_often(void)
 {
@@ -392,7 +425,7 @@ static void nothing_left(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(zeroes_on_demand), VMTEST(shared_is_shared), VMTEST(private_is_private), VMTEST(pieces), VMTEST(fixed),
-	VMTEST(protection), VMTEST(write_back), VMTEST(write_back_often), VMTEST(untouched_frame), VMTEST(mkwrite_once), VMTEST(populate), VMTEST(sparse),
+	VMTEST(protection), VMTEST(write_back), VMTEST(without_write_protection), VMTEST(write_back_often), VMTEST(untouched_frame), VMTEST(mkwrite_once), VMTEST(populate), VMTEST(sparse),
 	VMTEST(nothing_left),
 };
 VMTEST_MAIN(tests, 20)

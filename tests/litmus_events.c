@@ -151,7 +151,7 @@ static void *hammer(void *arg)
 /* A thread reads an address for as long as a window comes and goes there: signals, or what the object holds. */
 static void window(void)
 {
-	char *place = (char *)0x100000000000;
+	char *place = (char *)0x200000000000;
 	struct rig r;
 
 	rig_catching();
@@ -210,7 +210,7 @@ static void remap(void)
 
 		testback_open(&duel.back, r.port, 2 * PAGE, TESTBACK_AT_ONCE);
 		o = testback_object(&duel.back, NULL);
-		duel.to = (char *)0x100000000000;
+		duel.to = (char *)0x200000000000;
 		t = duel_start(read_there);
 		for (unsigned i = 1; i <= 400; i++) {
 			char *from = rig_map(&r, o, kinds[i % 2], 2, VMF_R);
@@ -219,8 +219,7 @@ static void remap(void)
 			CHECK(mremap(from, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, duel.to) == duel.to);
 			while (duel.done != i)
 				sched_yield();
-			while (vmf_unmap(r.space, (vmf_va)duel.to, 2) == -VMF_EAGAIN)
-				usleep(50);
+			rig_unmap(&r, duel.to, 2);
 		}
 		duel_end(t);
 		vmf_object_put(o);

@@ -86,12 +86,15 @@ static void handle_with(int sig, void (*handler)(int))
 	sigaction(sig, &sa, NULL);
 }
 
+static __thread stack_t alt_before;
+
 static void *fault(void *page)
 {
 	stack_t ss = { .ss_sp = s.alt, .ss_size = 65536 };
 
-	sigaltstack(&ss, NULL);
+	sigaltstack(&ss, &alt_before);
 	s.got = *(volatile char *)(s.at + (uintptr_t)page * PAGE);
+	sigaltstack(&alt_before, NULL);
 	s.finished = true;
 	return NULL;
 }
@@ -127,6 +130,7 @@ static void *fault_and_jump(void *page)
 {
 	if (!sigsetjmp(away, 1))
 		fault(page);
+	sigaltstack(&alt_before, NULL);
 	s.finished = true;
 	return NULL;
 }

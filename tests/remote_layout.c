@@ -74,21 +74,49 @@ static void remaps(void)
 	bed_close(&b);
 }
 
-/* The first access to the new place may be told before the move is. */
-static void remaps_and_faults(void)
+/* Over pages of which some were removed, and without being told that those went. */
+static void remaps_over(void)
 {
+	struct bed_config config = plain;
 	struct bed b;
 
-	bed_open(&b, &plain);
-	client_go(&b.client, 0, OP_REMAP, 97 * PAGE, 16 * PAGE, 201 * PAGE);
-	bed_message(&b);
-	client_go(&b.client, 1, OP_LOAD, 202 * PAGE, PAGE, 0);
-	usleep(50000);
-	CHECK_EQ(bed_wait(&b, 0), 0);
-	CHECK_EQ(bed_wait(&b, 1), 0);
-	CHECK(testback_same(&b.back, 98 * PAGE, client_data(&b.client, 1), PAGE));
+	config.client.features = UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_REMAP;
+	bed_open(&b, &config);
+	CHECK_EQ(bed_do(&b, 0, OP_REMOVE, 101 * PAGE, PAGE, 0), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_REMAP, 201 * PAGE, 16 * PAGE, 97 * PAGE), 0);
+	CHECK(bed_reads(&b, 101 * PAGE, 205 * PAGE));
+	CHECK(bed_reads(&b, 113 * PAGE, 113 * PAGE));
 	CHECK_EQ(b.session->failed, 0);
 	bed_close(&b);
+}
+
+/* The first access to the new place is told before the move is: who moved has our CPU, and does not get it while we or
+ * the other one have something to do. */
+static void remaps_and_faults(void)
+{
+	struct bed_config config = plain;
+	cpu_set_t before, one;
+	struct bed b;
+
+	config.client.idle = true;
+	CHECK(!sched_getaffinity(0, sizeof(before), &before));
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	CHECK(!sched_setaffinity(0, sizeof(one), &one));
+	bed_open(&b, &config);
+	for (uint64_t i = 0; i < 5; i++) {
+		client_go(&b.client, 0, OP_REMAP, (97 + i) * PAGE, PAGE, (201 + i) * PAGE);
+		bed_message(&b);
+		CHECK(vmf_linux_serve(b.space) >= 0); /* what was there before has gone */
+		client_go(&b.client, 1, OP_LOAD, (201 + i) * PAGE, PAGE, 0);
+		bed_message(&b);
+		CHECK_EQ(bed_wait(&b, 0), 0);
+		CHECK_EQ(bed_wait(&b, 1), 0);
+		CHECK(testback_same(&b.back, (97 + i) * PAGE, client_data(&b.client, 1), PAGE));
+	}
+	CHECK_EQ(b.session->failed, 0);
+	bed_close(&b);
+	CHECK(!sched_setaffinity(0, sizeof(before), &before));
 }
 
 /* More pieces than the block has places for: the session ends, and nothing is shown that is wrong. */
@@ -134,7 +162,7 @@ static void forks(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_and_faults), VMTEST(too_many_pieces),
-	VMTEST(forks),
+	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_over), VMTEST(remaps_and_faults),
+	VMTEST(too_many_pieces), VMTEST(forks),
 };
 VMTEST_MAIN(tests, 20)

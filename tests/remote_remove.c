@@ -281,8 +281,52 @@ static void storms(void)
 	bed_close(&b);
 }
 
+/* The remove comes when the bytes have been read and are about to be entered: nothing can be, until it has been read. */
+struct late {
+	struct bed *bed;
+	unsigned reads;
+};
+
+static int late_start(void *self, struct vmf_io *io)
+{
+	struct late *l = self;
+
+	if (!l->reads++) {
+		client_go(&l->bed->client, 1, OP_REMOVE, 9 * PAGE, PAGE, 0);
+		bed_message(l->bed);
+	}
+	memset(vmf_io_bytes(io, 0, NULL), 'I', PAGE);
+	vmf_io_done(io, io->n, 0);
+	return 0;
+}
+
+static void late(void)
+{
+	static const struct vmf_backing_ops ops = { .size = sizeof(ops), .start = late_start, .length = trap_length };
+	struct bed b;
+	struct late self = { .bed = &b };
+	struct vmf_backed backed = { .size = sizeof(backed), .flags = VMF_STREAM | VMF_RDONLY, .ops = &ops,
+		.self = &self };
+	struct vmf_object *object;
+
+	bed_prepare(&b, &plain);
+	CHECK_ERR(vmf_object_backed(b.port, &object, &backed), 0);
+	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, object, NULL), 0);
+	client_go(&b.client, 0, OP_LOAD, 4 * PAGE, PAGE, 0);
+	bed_message(&b);
+	CHECK_EQ(bed_wait(&b, 0), 0);
+	CHECK_EQ(client_data(&b.client, 0)[0], 'I');
+	CHECK_EQ(bed_wait(&b, 1), 0);
+	CHECK_EQ(self.reads, 1); /* the bytes were kept */
+	CHECK(bed_reads_zero(&b, 9 * PAGE));
+	vmf_linux_adopt_close(b.space);
+	b.space = NULL;
+	vmf_object_put(object);
+	bed_close(&b);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(before), VMTEST(meanwhile), VMTEST(after), VMTEST(around), VMTEST(no_backing), VMTEST(unread), VMTEST(gate),
-	VMTEST(storms),
+	VMTEST(late), VMTEST(storms),
 };
 VMTEST_MAIN(tests, 20)

@@ -11,6 +11,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <sys/file.h>
@@ -51,6 +52,7 @@ struct client_config {
 	uint64_t features; /* of the userfaultfd */
 	bool huge, noreserve;
 	bool blocking;     /* without O_NONBLOCK */
+	bool idle;         /* worker 0 runs when nobody else wants the CPU */
 };
 struct client {
 	pid_t pid;
@@ -145,6 +147,7 @@ static inline int client_run(struct client_shared *s, struct client_worker *w)
 }
 
 static struct client_shared *client_here;
+static bool client_idle;
 
 static inline void *client_worker(void *arg)
 {
@@ -152,6 +155,8 @@ static inline void *client_worker(void *arg)
 	sigjmp_buf out;
 
 	client_me = (int)(w - client_here->worker);
+	if (client_idle && !client_me)
+		(void)sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 });
 	for (;;) {
 		while (sem_wait(&w->go))
 			;
@@ -226,6 +231,7 @@ static inline void client_main(struct client_shared *s, const struct client_conf
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(0);
+	client_idle = c->idle;
 	client_here = s;
 	fd = client_make(s, c);
 	s->error = fd < 0 ? -fd : 0;

@@ -54,5 +54,5 @@ static const struct vmtest tests[] = { VMTEST(crowd) };
 int main(int argc, char **argv)
 {
 	serve_need_uffd();
-	return vmtest_main(tests, sizeof tests / sizeof tests[0], 100, argc, argv);
+	return vmtest_main(tests, sizeof tests / sizeof tests[0], 170, argc, argv);
 }

@@ -22,7 +22,7 @@
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
 #endif
-enum { PAGE = 4096, CLIENT_SECONDS = 60, THREADS = 16 };
+enum { PAGE = 4096, CLIENT_SECONDS = 120, THREADS = 16 };
 
 static void die(const char *what)
 {

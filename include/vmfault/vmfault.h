@@ -385,7 +385,7 @@ struct vmf_stats {
 	uint64_t failed;         /* faults that ended in SIGBUS, SIGSEGV, OOM or POISON */
 	uint64_t entered;        /* pages entered, those around the faulting one included */
 	uint64_t zeroed;         /* of these, pages that were zero and needed no read */
-	uint64_t bytes_read;     /* from backings, on behalf of this space's faults */
+	uint64_t bytes_read;     /* asked of backings by this space's faults, again if a read failed */
 	uint64_t retries[16];    /* by enum vmf_why */
 };
 void vmf_space_stats(const struct vmf_space *, struct vmf_stats *); /* => any lock */

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -43,7 +42,7 @@ static void wake_page(struct vmf__local *local, uintptr_t va)
 
 static void send_sigbus(const struct vmf_trap *trap)
 {
-	siginfo_t si = { .si_signo = SIGBUS, .si_code = BUS_ADRERR };
+	siginfo_t si = { .si_signo = SIGBUS, .si_code = VMF__SI_FAILED };
 
 	si.si_addr = (void *)trap->va;
 	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)trap->thread, SIGBUS, &si);
@@ -57,18 +56,27 @@ static void fail(struct vmf__local *local, const struct vmf_trap *trap, struct v
 
 	if (vmf__window_find(page, &w) && w.local == local && w.kind != VMF__W_RAW) {
 		vmf__why_put(&local->why, page, r, true);
-		if (vmf__uffd_poison(local->fd[w.kind], page, VMF__PAGE, 0) == -EINVAL && trap->thread)
+		if (local->port->features & VMF__UF_POISON)
+			(void)vmf__uffd_poison(local->fd[w.kind], page, VMF__PAGE, 0);
+		else if (trap->thread)
 			send_sigbus(trap);
 	}
 	wake_page(local, page);
 }
 
 /* No area there, or it does not allow this: the layout or the protection is changing, and when that is done the kernel
- * has its own answer.  Not so fast that this becomes a spin. */
+ * has its own answer.  Not so fast that this becomes a spin.  What is registered and was never a window (a window that the
+ * application has made longer) is nobody's, and SIGBUS. */
 static void refuse(struct vmf__local *local, const struct vmf_trap *trap)
 {
+	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
+	struct vmf__window w;
+
 	(void)vmf__wait(local->port, NULL, 0, WHILE_NS, false);
-	wake_page(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
+	if (!vmf__events_pending(local) && !vmf__window_find(page, &w))
+		for (unsigned i = 0; i < 2; i++)
+			(void)vmf__uffd_poison(local->fd[i], page, VMF__PAGE, 0);
+	wake_page(local, page);
 }
 
 /* false: park it */
@@ -161,13 +169,6 @@ static void sleep_until_needed(struct vmf__server *s)
 
 /* --------------------------------------------------------------------------------------------- the batch */
 
-static int by_address(const void *a, const void *b)
-{
-	const struct vmf_trap *x = a, *y = b;
-
-	return x->va < y->va ? -1 : x->va > y->va;
-}
-
 static struct vmf_trap trap_of(const struct uffd_msg *m)
 {
 	uint64_t flags = m->arg.pagefault.flags;
@@ -178,21 +179,25 @@ static struct vmf_trap trap_of(const struct uffd_msg *m)
 				  .thread = m->arg.pagefault.feat.ptid };
 }
 
-/* Sorted, and one for each page: a write, if there is one, asks for all that a read does. */
+/* Sorted by address, and one for each page: a write, if there is one, asks for all that a read does.  (No qsort(): it may
+ * call malloc(), and a thread that faults may be inside that.) */
 static unsigned traps_of(const struct uffd_msg *msg, unsigned n, struct vmf_trap *trap)
 {
 	unsigned k = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		trap[i] = trap_of(&msg[i]);
-	qsort(trap, n, sizeof(*trap), by_address);
 	for (unsigned i = 0; i < n; i++) {
-		if (k && trap[k - 1].va >> VMF__SHIFT == trap[i].va >> VMF__SHIFT) {
-			if (trap[i].access == VMF_W)
-				trap[k - 1] = trap[i];
-		} else {
-			trap[k++] = trap[i];
+		struct vmf_trap t = trap_of(&msg[i]);
+		unsigned at = k;
+
+		while (at && trap[at - 1].va >> VMF__SHIFT > t.va >> VMF__SHIFT)
+			at--;
+		if (at && trap[at - 1].va >> VMF__SHIFT == t.va >> VMF__SHIFT) {
+			if (t.access == VMF_W)
+				trap[at - 1] = t;
+			continue;
 		}
+		memmove(&trap[at + 1], &trap[at], (k++ - at) * sizeof(*trap));
+		trap[at] = t;
 	}
 	return k;
 }

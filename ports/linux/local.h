@@ -132,7 +132,8 @@ bool vmf__events_pending(const struct vmf__local *);
  * told, which may need a lock of the caller's; or nobody has read for 10 ms. */
 int vmf__events_settle(struct vmf__local *);
 
-/* handler.c */
+/* handler.c.  A thread may send others only codes that the kernel does not use: our handler makes BUS_ADRERR of this one. */
+#define VMF__SI_FAILED (-7766)
 int vmf__servers_start(struct vmf__local *);
 void vmf__servers_stop(struct vmf__local *);
 

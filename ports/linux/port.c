@@ -69,20 +69,18 @@ static void host_fill(struct vmf__linux *port)
 	};
 }
 
-static int config_in(struct vmf_linux_config *to, const struct vmf_linux_config *from)
+/* A caller's struct into ours, which is `ours` long and zeroed. */
+static int struct_in(void *to, size_t ours, const void *from, uint32_t size)
 {
-	const uint8_t *tail = (const uint8_t *)from;
+	const uint8_t *tail = from;
 
-	*to = (struct vmf_linux_config){ .size = sizeof(*to) };
-	if (!from)
-		return 0;
-	if (from->size < sizeof(from->size))
+	if (size < sizeof(size))
 		return -VMF_EINVAL;
-	for (size_t i = sizeof(*to); i < from->size; i++)
+	for (size_t i = ours; i < size; i++)
 		if (tail[i])
 			return -VMF_E2BIG;
-	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
-	return to->flags ? -VMF_EINVAL : 0;
+	memcpy(to, from, size < ours ? size : ours);
+	return 0;
 }
 
 static int port_blank(void)
@@ -155,11 +153,11 @@ static int port_fill(struct vmf__linux *port)
 int vmf_linux_open(struct vmf_port **out, const struct vmf_linux_config *config)
 {
 	struct vmf__linux *port;
-	struct vmf_linux_config c;
-	int err = config_in(&c, config);
+	struct vmf_linux_config c = { 0 };
+	int err = config ? struct_in(&c, sizeof(c), config, config->size) : 0;
 
-	if (err)
-		return err;
+	if (err || c.flags)
+		return err ? err : -VMF_EINVAL;
 	if (sysconf(_SC_PAGESIZE) != VMF__PAGE)
 		return -VMF_ENOSYS;
 	port = reserve(sizeof(*port));
@@ -249,14 +247,12 @@ static int local_open(struct vmf__local *local, struct vmf_port *core)
 
 int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct vmf_linux_space *config)
 {
-	struct vmf_linux_space c = { .size = sizeof(c) };
+	struct vmf_linux_space c = { 0 };
+	int err = config ? struct_in(&c, sizeof(c), config, config->size) : 0;
 	struct vmf__local *local;
-	int err;
 
-	if (config && config->size < sizeof(c))
-		return -VMF_EINVAL;
-	if (config)
-		c = *config;
+	if (err)
+		return err;
 	if (c.flags || c.mode > VMF_IN_CONTEXT || c.threads > VMF__SERVERS)
 		return -VMF_EINVAL;
 	local = vmf__local_take();

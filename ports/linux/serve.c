@@ -168,6 +168,14 @@ static int failed(struct vmf__remote *r, struct vmf__parked *e, struct vmf_resul
 	return ns < 0 ? (int)ns : 0;
 }
 
+/* Was it the layout?  After mremap a fault at the new place may be told before the move is, and no area is there yet. */
+static bool spoilt(struct vmf__remote *r, struct vmf_result res)
+{
+	if (res.why == VMF_WHY_LAYOUT || res.why == VMF_WHY_RACE)
+		return true;
+	return res.code == VMF_SIGSEGV && vmf__uffd_changing(r->uffd);
+}
+
 /* 1: resolved; 0: not yet; or a negative error that ends the session. */
 static int serve_one(struct vmf__remote *r, struct vmf__parked *e)
 {
@@ -189,7 +197,7 @@ static int serve_one(struct vmf__remote *r, struct vmf__parked *e)
 		park(r, e);
 		return 0;
 	}
-	if (res.why == VMF_WHY_LAYOUT || res.why == VMF_WHY_RACE) {
+	if (spoilt(r, res)) {
 		again_layout(r, e);
 		return 0;
 	}

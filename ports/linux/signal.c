@@ -135,9 +135,12 @@ static void on_sigbus(int sig, siginfo_t *si, void *context)
 	int e = errno;
 	struct vmf__window w;
 
+	if (si->si_code == VMF__SI_FAILED)
+		si->si_code = BUS_ADRERR;
 	me->handling++;
 	me->outside = &uc->uc_sigmask;
-	if (si->si_code > 0 && find((uintptr_t)si->si_addr, &w))
+	/* BUS_MCEERR_AO tells of memory that nobody has touched yet. */
+	if (si->si_code > 0 && si->si_code != BUS_MCEERR_AO && find((uintptr_t)si->si_addr, &w))
 		r = resolve(&w, si, uc);
 	me->outside = outside;
 	me->handling--;

@@ -19,6 +19,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define CLEAN_MAX 4096u /* pages */
+
 static const char zeroes[VMF__PAGE] __attribute__((aligned(VMF__PAGE)));
 
 static struct vmf__local *local_of(struct vmf_pmap *pmap) { return (struct vmf__local *)pmap; }
@@ -270,10 +272,11 @@ static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned pr
 	return err ? err : vmf__window_prot(local, va, va + (pages << VMF__SHIFT), prot);
 }
 
-/* Where the kernel will not write-protect at the moment, forgetting does as well. */
+/* Forgetting does as well: where the kernel will not write-protect at the moment, and over long ranges, where write-protecting
+ * leaves a mark, and the tables for it, for every page that was never touched. */
 static int clean_step(const struct vmf__window *w, unsigned arg)
 {
-	if (w->wp && vmf__uffd_wp(w->local->fd[w->kind], w->va, w->end - w->va, true) == 0)
+	if (w->wp && pages_of(w) <= CLEAN_MAX && vmf__uffd_wp(w->local->fd[w->kind], w->va, w->end - w->va, true) == 0)
 		return 0;
 	return remove_step(w, arg);
 }

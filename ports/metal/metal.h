@@ -55,7 +55,7 @@ struct board {
 	struct vmf_range ram;  /* for frames */
 	struct vmf_range device;
 	uint32_t word_at, word; /* a register in the device range, and what it reads */
-	struct vmf_attr odd;   /* attributes that this pmap cannot encode for the device range */
+	struct vmf_attr weak;  /* attributes that do not cover the device range's */
 	uint32_t bolts;        /* pages that can be bolted at a time */
 	uint32_t answer[2];    /* instructions of a function that returns 42 */
 };

@@ -23,7 +23,7 @@ const struct board board = {
 		    .attr = { .type = VMF_DEVICE } },
 	.word_at = 0, /* the magic value of the first virtio transport: "virt" */
 	.word = 0x74726976,
-	.odd = { .type = VMF_WC },
+	.weak = { .type = VMF_WC },
 	.answer = { 0x02a00513, 0x00008067 }, /* li a0, 42; ret */
 };
 

@@ -80,13 +80,36 @@ struct sim_mmu {
 };
 extern const struct vmf_pmap_ops vmf__sim_pmap_ops;
 
+static inline vmf_va vmf__sim_span(const struct sim_mmu *m, uint64_t pages)
+{
+	return (vmf_va)pages << m->sim->config.page_shift;
+}
+
+static inline vmf_va vmf__sim_range_end(const struct sim_mmu *m, const struct sim_range *r)
+{
+	return r->va + vmf__sim_span(m, r->pages);
+}
+
 int vmf__sim_supply(struct vmf_pmap *);
 void vmf__sim_mmu_free(struct sim_mmu *); /* nothing is attached */
-struct sim_range *vmf__sim_range(struct sim_mmu *, vmf_va);          /* NULL: none; => mmu lock */
-struct sim_entry *vmf__sim_find(struct sim_mmu *, vmf_va);           /* NULL: none; => mmu lock */
-struct sim_entry *vmf__sim_make(struct sim_mmu *, vmf_va, unsigned order); /* NULL: no spare; => mmu lock */
-bool vmf__sim_forget(struct sim_mmu *, vmf_va); /* one page; false: no spare; => mmu lock */
-/* Where the byte at va is. => mmu lock */
-uint8_t *vmf__sim_at(struct sim_mmu *, struct sim_entry *, vmf_va);
+
+/* mmu.c: all with the lock held. */
+uint32_t vmf__sim_range_at(const struct sim_mmu *, vmf_va); /* index of the first range that ends after va */
+struct sim_range *vmf__sim_range(struct sim_mmu *, vmf_va); /* NULL: none */
+bool vmf__sim_ranges_room(struct sim_mmu *, uint32_t more); /* false: no memory */
+void vmf__sim_range_insert(struct sim_mmu *, uint32_t index, struct sim_range);
+void vmf__sim_range_cut(struct sim_mmu *, vmf_va); /* makes va a boundary; there is room for one more */
+
+struct sim_entry *vmf__sim_find(struct sim_mmu *, vmf_va);                 /* NULL: none */
+struct sim_entry *vmf__sim_make(struct sim_mmu *, vmf_va, unsigned order); /* NULL: no spare */
+/* An entry that was forgotten, and shows the same as before, comes back with the reference that it has. */
+bool vmf__sim_revive(struct sim_mmu *, vmf_va, uint64_t pfn, unsigned order, uint8_t prot);
+uint8_t *vmf__sim_at(struct sim_mmu *, struct sim_entry *, vmf_va); /* where the byte is */
+void vmf__sim_unbolt(struct sim_mmu *, struct sim_entry *);
+/* Drops entries; owned: also those that own their bytes. */
+void vmf__sim_drop(struct sim_mmu *, vmf_va, uint64_t pages, bool owned, struct vmf_gather *);
+void vmf__sim_limit(struct sim_mmu *, vmf_va, uint64_t pages, uint8_t prot); /* they lose what prot does not allow */
+int vmf__sim_protect_ranges(struct sim_mmu *, vmf_va, uint64_t pages, uint8_t prot);
+bool vmf__sim_forget(struct sim_mmu *, vmf_va); /* one page; false: no spare */
 
 #endif

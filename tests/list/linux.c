@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The list on the Linux port, in this process: threaded or in context, by offset or by copy.  Loads and stores are real ones;
+ * what fails is a signal, and vmf_fault_why() says the reason.  The device is an aperture of a memfd.
+ */
+#include <vmfault/linux.h>
+#include <vmfault/pmap.h>
+#include "../linuxrig.h"
+#include "list.h"
+
+#define DEVICE_PAGES 4u
+#define WORD_AT 0x40u
+#define SCRATCH_AT 0x80u
+
+/* A segmentation fault that the kernel finds without us: it says whether something is there that forbids the access. */
+static struct vmf_result reason(const char *p)
+{
+	struct vmf_result r = { .code = VMF_SIGSEGV };
+
+	if (rig_caught.sig == SIGBUS)
+		return vmf_fault_why(p);
+	r.why = rig_caught.code == SEGV_ACCERR ? VMF_WHY_PROT : VMF_WHY_NONE;
+	return r;
+}
+
+static int caught(struct stage *st, const char *p)
+{
+	rig_back = NULL;
+	st->failed = reason(p);
+	return 1;
+}
+
+static void catch(sigjmp_buf *back)
+{
+	rig_caught.sig = 0;
+	rig_back = back;
+}
+
+static int peek(struct stage *st, vmf_va va, uint32_t *word)
+{
+	sigjmp_buf back;
+
+	if (sigsetjmp(back, 1))
+		return caught(st, (const char *)va);
+	catch(&back);
+	*word = *(const volatile uint32_t *)va;
+	rig_back = NULL;
+	return 0;
+}
+
+static int poke(struct stage *st, vmf_va va, uint32_t word)
+{
+	sigjmp_buf back;
+
+	if (sigsetjmp(back, 1))
+		return caught(st, (const char *)va);
+	catch(&back);
+	*(volatile uint32_t *)va = word;
+	rig_back = NULL;
+	return 0;
+}
+
+/* The only thread of a threaded space cannot wait for itself, and nobody should jump out of a handler. */
+static int touch(struct stage *st, vmf_va va, uint32_t *word, bool sure)
+{
+	struct vmf_result r = vmf_touch((const void *)va, sizeof(*word), VMF_R);
+
+	(void)sure;
+	if (r.code == VMF_OK) {
+		*word = *(const volatile uint32_t *)va;
+		return 0;
+	}
+	st->failed = r;
+	return 1;
+}
+
+/* In context a handler may simply load. */
+static int touch_in_context(struct stage *st, vmf_va va, uint32_t *word, bool sure)
+{
+	if (!sure)
+		return touch(st, va, word, sure);
+	*word = *(const volatile uint32_t *)va;
+	return 0;
+}
+
+static unsigned run(struct stage *st, vmf_va va)
+{
+	(void)st;
+	return ((unsigned (*)(void))va)();
+}
+
+/* ------------------------------------------------------------------------------------------------- polling */
+
+static struct {
+	pthread_t thread;
+	atomic_bool stop;
+	void (*f)(void *);
+	void *arg;
+} poller;
+
+static void *poll_thread(void *arg)
+{
+	(void)arg;
+	while (!poller.stop) {
+		poller.f(poller.arg);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static void poll_with(struct stage *st, void (*f)(void *), void *arg)
+{
+	(void)st;
+	if (poller.f) {
+		poller.stop = true;
+		pthread_join(poller.thread, NULL);
+	}
+	poller.f = f;
+	poller.arg = arg;
+	poller.stop = false;
+	if (f)
+		CHECK_EQ(pthread_create(&poller.thread, NULL, poll_thread, NULL), 0);
+}
+
+static bool shows(struct stage *st, vmf_va va, vmf_pfn pfn, struct vmf_attr attr)
+{
+	struct vmf_pmap *pmap = vmf_space_pmap(st->space);
+	struct vmf_entry e;
+
+	return !pmap->ops->query(pmap, va, &e) && e.present && e.pfn.n == pfn.n && e.attr.type == attr.type;
+}
+
+static void put(const char *text) { fputs(text, stdout); }
+
+/* -------------------------------------------------------------------------------------------------- the stage */
+
+static void aperture(struct stage *st)
+{
+	int fd = memfd_create("aperture", MFD_CLOEXEC);
+
+	st->device.pages = DEVICE_PAGES;
+	st->word_at = WORD_AT;
+	st->word = 0xdeffaced;
+	st->scratch_at = SCRATCH_AT;
+	st->weak.port = 1;
+	st->alien.type = VMF_DEVICE;
+	CHECK(fd >= 0 && !ftruncate(fd, DEVICE_PAGES * PAGE));
+	CHECK_EQ(pwrite(fd, &st->word, sizeof(st->word), WORD_AT), sizeof(st->word));
+	CHECK_ERR(vmf_linux_aperture(st->port, fd, 0, DEVICE_PAGES, &st->device.first), 0);
+	close(fd);
+}
+
+static void instructions(struct stage *st)
+{
+	st->cannot[STAGE_EXECUTE] = NULL;
+#if defined(__x86_64__)
+	st->answer[0] = 0x00002ab8; /* mov $42, %eax */
+	st->answer[1] = 0x0000c300; /* ret */
+#elif defined(__aarch64__)
+	st->answer[0] = 0x52800540; /* mov w0, #42 */
+	st->answer[1] = 0xd65f03c0; /* ret */
+#else
+	st->cannot[STAGE_EXECUTE] = "no instructions for this CPU";
+#endif
+}
+
+static void setup(struct stage *st, unsigned mode, bool copy)
+{
+	const struct vmf_linux_config config = { .size = sizeof(config), .ram = 1 << 20 };
+	const struct vmf_linux_space space = { .size = sizeof(space), .mode = mode };
+	int err;
+
+	rig_catching();
+	err = vmf_linux_open(&st->port, &config);
+	if (err == -VMF_ENOSYS || err == -VMF_EPERM)
+		vmtest_skip(err == -VMF_EPERM ? "userfaultfd is not allowed here" : "no userfaultfd here");
+	CHECK_ERR(err, 0);
+	CHECK_ERR(vmf_linux_space(st->port, &st->space, &space), 0);
+	st->store = copy ? VMF_BY_COPY : VMF_BY_OFFSET;
+	st->flags = copy ? 0 : VMF_SHARED;
+	st->cannot[STAGE_BOLTS] = "no bolts in a process";
+	instructions(st);
+	if (copy) {
+		st->cannot[STAGE_DEVICE] = "no pfns in anonymous memory";
+		st->cannot[STAGE_SHOWS] = "nobody says where anonymous memory is";
+		st->cannot[STAGE_EXECUTE] = "bytes by copy are not shared by two areas";
+	}
+	aperture(st);
+	st->peek = peek;
+	st->poke = poke;
+	st->touch = mode == VMF_THREADED ? touch : touch_in_context;
+	st->run = run;
+	st->poll = poll_with;
+	st->shows = shows;
+	st->put = put;
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: linux threaded|in-context by-offset|by-copy\n");
+	exit(2);
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = argc == 3 ? argv[1] : "", *store = argc == 3 ? argv[2] : "";
+	struct stage st = { 0 };
+	char name[64];
+
+	if ((strcmp(mode, "threaded") && strcmp(mode, "in-context")) || (strcmp(store, "by-offset") && strcmp(store, "by-copy")))
+		usage();
+	signal(SIGALRM, vmtest_alarm);
+	alarm(20);
+	snprintf(name, sizeof(name), "linux, %s, %s", mode, store);
+	st.name = name;
+	setup(&st, strcmp(mode, "threaded") ? VMF_IN_CONTEXT : VMF_THREADED, !strcmp(store, "by-copy"));
+	printf("# %s\n", st.name);
+	list_run(&st);
+	vmf_linux_space_close(st.space);
+	vmf_linux_close(st.port);
+	return list_end(&st);
+}

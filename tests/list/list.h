@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The list: what every port must do, case by case, written against a stage that the port sets up.  Freestanding: it runs on
+ * a bare machine as it does in a process.
+ *
+ * Each check is a line: `ok N name`, `not ok N name`, or `skip N name # reason` where the port cannot do it.  A name begins
+ * with its case; `# SIGBUS/EOF` before a line is what an access that had to fail was told.
+ */
+#ifndef VMF_TESTS_LIST_H
+#define VMF_TESTS_LIST_H
+#include <vmfault/vmfault.h>
+
+/* What some stages cannot do. */
+enum stage_what {
+	STAGE_DEVICE,  /* has a device range, and can show its pfns */
+	STAGE_SCRATCH, /* a word of the device can be written */
+	STAGE_ALIEN,   /* there are attributes that only the pmap can refuse */
+	STAGE_EXECUTE,
+	STAGE_PRIVATE, /* areas without VMF_SHARED */
+	STAGE_POLL,
+	STAGE_SHOWS,
+	STAGE_BOLTS,
+	STAGE_WHATS
+};
+/* One port, one space, one kind of window.  Pages of 4 KiB. */
+struct stage {
+	const char *name;
+	struct vmf_port *port;
+	struct vmf_space *space;
+	const char *cannot[STAGE_WHATS]; /* by enum stage_what: why not; NULL: it can */
+	uint8_t store;                   /* enum vmf_store of its areas */
+	uint32_t flags;                  /* of its areas: VMF_SHARED or none */
+	uint32_t bolts;                  /* pages that can be bolted at a time */
+	struct vmf_range device;         /* a hole is before it and after it */
+	uint32_t word_at, word;          /* in its first page: an offset, and what is read there */
+	uint32_t scratch_at;             /* in its first page */
+	struct vmf_attr weak, alien;     /* refused for the device: by the core, by the pmap */
+	uint32_t answer[2];              /* instructions of a function that returns 42 */
+
+	/* Loads and stores that may fail: 0, or 1 and `failed` says why. */
+	int (*peek)(struct stage *, vmf_va, uint32_t *);
+	int (*poke)(struct stage *, vmf_va, uint32_t);
+	/* A load, by a handler.  sure: it succeeds, so any instruction will do. */
+	int (*touch)(struct stage *, vmf_va, uint32_t *, bool sure);
+	/* Calls the function at va; what it returns. */
+	unsigned (*run)(struct stage *, vmf_va);
+	/* From now on f(arg) is called while a fault waits (perhaps at other times, too; on another thread); NULL: no more. */
+	void (*poll)(struct stage *, void (*f)(void *), void *arg);
+	/* Does the entry that the hardware uses at va show this page, like this? */
+	bool (*shows)(struct stage *, vmf_va, vmf_pfn, struct vmf_attr);
+	void (*put)(const char *); /* a piece of a line */
+
+	struct vmf_result failed;
+	unsigned checks, failures; /* so far */
+};
+
+void list_run(struct stage *);
+/* For what a stage has to say beside the list. */
+bool list_check(struct stage *, bool ok, const char *name); /* returns ok */
+void list_skip(struct stage *, const char *name, const char *reason);
+/* The last line; 0 if nothing failed, else 1. */
+int list_end(struct stage *);
+
+/* ----------------------------------------------------------------------------- shared by the files of the list */
+
+#define LIST_PAGE 4096u
+
+static inline vmf_va list_page(vmf_va va, unsigned i) { return va + i * LIST_PAGE; }
+bool list_reads(struct stage *, vmf_va, uint32_t want);
+bool list_writes(struct stage *, vmf_va, uint32_t word);
+/* The access fails like this. */
+void list_fails(struct stage *, vmf_va, unsigned access, unsigned code, unsigned why, const char *name);
+/* false: it cannot, which this said. */
+bool list_can(struct stage *, enum stage_what, const char *name);
+/* false: bytes by copy are given away, so it cannot. */
+bool list_keeps(struct stage *, const char *name);
+/* false: entries at va cannot be write-protected on their own. */
+bool list_protects(struct stage *, vmf_va, const char *name);
+int list_map(struct stage *, struct vmf_object *, uint64_t pages, unsigned prot, vmf_va *);
+/* at: a range that is free; VMF_FIXED. */
+int list_map_at(struct stage *, struct vmf_object *, uint64_t pages, unsigned prot, unsigned action, vmf_va at);
+/* A range of addresses that nothing is mapped at. */
+bool list_gap(struct stage *, uint64_t pages, vmf_va *);
+void list_free(struct stage *, vmf_va, uint64_t pages);
+/* Does the word get there?  Polls: what a fault on another thread leaves behind comes a moment after ours has gone on. */
+bool list_soon(const _Atomic unsigned *word, unsigned want);
+
+/* The cases, by subject. */
+void list_run_drivers(struct stage *);
+void list_run_memory(struct stage *);
+void list_run_devices(struct stage *);
+void list_run_backed(struct stage *);
+
+#endif
