@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a fault costs, beside the floor: the same fault taken by a hand-written handler of SIGBUS that makes one ioctl.
- * 4 KiB pages in random order; ratios travel, absolute times do not.
+ * What a fault costs, beside the floor: the same fault taken by a hand-written handler of SIGBUS that makes one
+ * ioctl. 4 KiB pages in random order; ratios travel, absolute times do not.
  *
  *	resident   by offset, in context: the page is in the memfd, CONTINUE maps it
  *	zero       by copy, in context: ZEROPAGE
@@ -105,19 +105,23 @@ static void floor_handler(int sig, siginfo_t *si, void *uc)
 
 static double floor_run(unsigned threads, bool zero)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_MISSING_SHMEM };
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_SIGBUS | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_MISSING_SHMEM,
+	};
 	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_NODEFER }, old;
 	struct uffdio_register reg = { 0 };
-	int memfd = memfd_create("floor", MFD_CLOEXEC);
+	int memfd = memfd_create("floor", MFD_CLOEXEC), flags = zero ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	off_t bytes = (off_t)(pages * PAGE);
 	double us;
 	char *at;
 
 	floor_fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (floor_fd < 0 || ioctl(floor_fd, UFFDIO_API, &api))
 		die("userfaultfd", errno);
-	if (memfd < 0 || ftruncate(memfd, (off_t)(pages * PAGE)) || (!zero && fallocate(memfd, 0, 0, (off_t)(pages * PAGE))))
+	if (memfd < 0 || ftruncate(memfd, bytes) || (!zero && fallocate(memfd, 0, 0, bytes)))
 		die("memfd", errno);
-	at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, zero ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, zero ? -1 : memfd, 0);
+	at = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, flags, zero ? -1 : memfd, 0);
 	reg.range.start = (uintptr_t)at;
 	reg.range.len = pages * PAGE;
 	reg.mode = UFFDIO_REGISTER_MODE_MISSING | (zero ? 0 : UFFDIO_REGISTER_MODE_MINOR);
@@ -140,7 +144,9 @@ static double vmfault_run(unsigned threads, bool zero, unsigned mode)
 {
 	static const struct vmf_ops ops = { .size = sizeof(ops) };
 	const struct vmf_linux_space config = { .size = sizeof(config), .mode = mode };
-	const struct vmf_map m = { .size = sizeof(m), .flags = zero ? 0 : VMF_SHARED, .pages = pages, .prot = VMF_R | VMF_W };
+	const struct vmf_map m = {
+		.size = sizeof(m), .flags = zero ? 0 : VMF_SHARED, .pages = pages, .prot = VMF_R | VMF_W,
+	};
 	struct vmf_port *port;
 	struct vmf_space *space;
 	struct vmf_object *object;

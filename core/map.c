@@ -212,7 +212,7 @@ static void change_finish(struct change *c)
 
 struct steps {
 	int (*check)(const struct change *);
-	/* On a part of a victim; `undo` on those that were done when a later one failed (there is none if it is single). */
+	/* On a part of a victim.  `undo` on all of them if one failed: faults may have entered by the new table meanwhile. */
 	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 };
@@ -227,16 +227,15 @@ static uint64_t change_inside(const struct change *c, const struct vmf_area *a, 
 
 static int change_pmap(struct change *c, const struct steps *s)
 {
-	uint32_t i = c->first;
 	uint64_t pages;
 	vmf_va from;
 	int err = 0;
 
-	for (; s->step && i < c->end && !err; i++) {
+	for (uint32_t i = c->first; s->step && i < c->end && !err; i++) {
 		pages = change_inside(c, c->old->area[i], &from);
 		err = s->step(c, c->old->area[i], from, pages);
 	}
-	for (i--; err && i-- > c->first;) {
+	for (uint32_t i = c->first; err && s->undo && i < c->end; i++) {
 		pages = change_inside(c, c->old->area[i], &from);
 		s->undo(c, c->old->area[i], from, pages);
 	}

@@ -272,10 +272,18 @@ static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 	o->bytes = bytes;
 }
 
+static int shrink(struct vmf_object *o, uint64_t pages, uint64_t old)
+{
+	uint64_t dropped = 0;
+	int hidden = vmf__object_hide(o, pages, old - pages), err = pages_drop(o, pages, old, true, &dropped);
+
+	return hidden ? hidden : err;
+}
+
 int vmf_object_resize(struct vmf_object *o)
 {
 	uint64_t bytes, pages, old, old_bytes, dropped = 0;
-	int err, hidden;
+	int err;
 
 	if (!o || !o->backed)
 		return -VMF_EINVAL;
@@ -284,16 +292,17 @@ int vmf_object_resize(struct vmf_object *o)
 		return err;
 	pages = (bytes >> o->port->shift) + !!(bytes & (vmf__psize(o->port) - 1));
 	pages = vmf__min(pages, o->room);
+	old = vmf__object_pages(o);
+	/* What an earlier truncation could not drop must not come back; nobody can fault there yet. */
+	if (pages > old)
+		err = pages_drop(o, old, o->room, true, &dropped);
+	if (err)
+		return err;
 	vmf_lock_take(o->port, &o->lock);
-	old = o->pages;
 	old_bytes = o->bytes;
 	length_set(o, bytes, pages);
 	vmf_lock_drop(o->port, &o->lock);
 	if (bytes > old_bytes)
 		err = tail_forget(o, old_bytes);
-	if (pages >= old)
-		return err;
-	hidden = vmf__object_hide(o, pages, old - pages);
-	err = pages_drop(o, pages, old, true, &dropped);
-	return hidden ? hidden : err;
+	return pages < old ? shrink(o, pages, old) : err;
 }

@@ -35,12 +35,19 @@ static void take_breath(void)
 	nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
 }
 
+/* A worker may have been faster; then the next client brings it back. */
+static void get_spare(struct vmf_server *s)
+{
+	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* No descriptor is left: the spare one lets a client in, so that it can be told by closing its socket. */
 static void turn_away(struct vmf_server *s)
 {
 	int fd;
 
-	close(s->spare);
+	if (s->spare >= 0)
+		close(s->spare);
 	fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0) {
 		close(fd);
@@ -48,11 +55,13 @@ static void turn_away(struct vmf_server *s)
 	} else {
 		take_breath();
 	}
-	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	get_spare(s);
 }
 
 static void on_listener(struct vmf_server *s)
 {
+	if (s->spare < 0)
+		get_spare(s);
 	for (int i = 0; i < ACCEPTS; i++) {
 		int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -223,8 +232,8 @@ static int set_up(struct vmf_server *s)
 	int r;
 
 	raise_limits();
-	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (take_signals(s) || s->spare < 0) {
+	get_spare(s);
+	if (s->spare < 0 || take_signals(s)) {
 		vmf__log(NULL, "%s", strerror(errno));
 		return EXIT_FAILED;
 	}

@@ -702,6 +702,33 @@ static void a_shorter_object_ends_earlier(void)
 	}
 }
 
+/* The pages past the end could not be hidden: they are not data when the object grows again. */
+static void a_truncation_that_failed_is_finished_later(void)
+{
+	static struct file f;
+	struct rig r;
+
+	RIG_EACH(r) {
+		file_open(&f, &r, 20 * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ 0 });
+		for (unsigned i = 0; i < 20; i++)
+			check_page(&r, &f, i);
+		testback_resize(&f.back, 4 * PAGE);
+		if (r.store != VMF_BY_COPY) {
+			vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 1, VMF_EBUSY);
+			CHECK_ERR(vmf_object_resize(f.object), -VMF_EBUSY);
+			vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 0, 0);
+		}
+		CHECK_ERR(vmf_object_resize(f.object), 0);
+		CHECK_EQ(vmf_page_state(f.object, 10), VMF_ABSENT);
+		testback_poke(&f.back, 10 * PAGE, 201);
+		testback_resize(&f.back, 20 * PAGE);
+		CHECK_ERR(vmf_object_resize(f.object), 0);
+		if (r.store != VMF_BY_COPY)
+			CHECK_EQ(rig_byte(&r, f.at + 10 * PAGE), 201);
+		file_close(&f, &r);
+	}
+}
+
 static void an_object_grows_into_its_room(void)
 {
 	static struct file f;
@@ -996,6 +1023,7 @@ static const struct vmtest tests[] = {
 	VMTEST(reclaimed_pages_are_read_again),
 	VMTEST(what_cannot_be_removed_is_not_reclaimed),
 	VMTEST(a_shorter_object_ends_earlier),
+	VMTEST(a_truncation_that_failed_is_finished_later),
 	VMTEST(an_object_grows_into_its_room),
 	VMTEST(a_read_in_flight_does_not_survive_truncation),
 	VMTEST(nor_does_its_error),

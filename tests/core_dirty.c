@@ -4,6 +4,7 @@
  * driver hears of each clean -> dirty once.
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include "rig.h"
 #include "testback.h"
 
@@ -551,6 +552,56 @@ static void mkwrite_may_refuse(void)
 
 struct writer { struct driver *d; vmf_va at; };
 
+static sem_t entered, leave;
+
+static enum vmf_code slow_mkwrite(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	enum vmf_code code = mkwrite(req, ans);
+
+	sem_post(&entered);
+	sem_wait(&leave);
+	return code;
+}
+
+static const struct vmf_ops slow_ops = { .size = sizeof(slow_ops), .nopage = nopage, .mkwrite = slow_mkwrite };
+
+static void *write_one(void *self)
+{
+	struct writer *w = self;
+
+	store(w->d->r, w->at, 1);
+	return NULL;
+}
+
+/* Who comes while a page is being announced waits for that. */
+static void a_page_is_announced_by_one_at_a_time(void)
+{
+	struct driver d;
+	pthread_t t[2];
+	struct rig r;
+
+	sem_init(&entered, 0, 0);
+	sem_init(&leave, 0, 0);
+	EACH(r) {
+		struct writer w = { .d = &d };
+
+		d = (struct driver){ .r = &r, .run = 1 };
+		CHECK_ERR(vmf_object_create(r.port, &d.object, &slow_ops, &d, PAGES), 0);
+		d.frame[0] = vmf_frame_at(d.object, 0);
+		w.at = rig_show(&r, d.object, PAGES, VMF_R | VMF_W);
+		CHECK(!pthread_create(&t[0], NULL, write_one, &w));
+		sem_wait(&entered);
+		CHECK(!pthread_create(&t[1], NULL, write_one, &w));
+		CHECK_SOON(rig_stats(&r).retries[VMF_WHY_RACE] || __atomic_load_n(&d.announced[0], __ATOMIC_RELAXED) > 1);
+		CHECK_EQ(__atomic_load_n(&d.announced[0], __ATOMIC_RELAXED), 1);
+		sem_post(&leave);
+		for (unsigned i = 0; i < 2; i++)
+			pthread_join(t[i], NULL);
+		CHECK_EQ(d.announced[0], 1);
+		driver_close(&d);
+	}
+}
+
 static void *write_all(void *self)
 {
 	struct writer *w = self;
@@ -597,6 +648,7 @@ static const struct vmtest tests[] = {
 	VMTEST(mkwrite_announces_each_page_once),
 	VMTEST(after_a_sync_or_a_revoke_it_is_announced_again),
 	VMTEST(mkwrite_may_refuse),
+	VMTEST(a_page_is_announced_by_one_at_a_time),
 	VMTEST(two_writers_are_one_announcement),
 };
 VMTEST_MAIN(tests, 20)

@@ -25,8 +25,10 @@ static vmf_va ring_open(struct vmf_ring *ring, struct rig *r)
 
 static void ring_close(struct vmf_ring *ring, struct rig *r, vmf_va at)
 {
-	vmf_ring_close(ring);
+	/* The ring still has its frames when the last entry has gone; by offset they are none of RAM. */
 	CHECK_ERR(vmf_unmap(r->space, at, PAGES), 0);
+	CHECK_EQ(rig_free_frames(r), r->store == VMF_BY_OFFSET ? RAM : RAM - PAGES);
+	vmf_ring_close(ring);
 	CHECK_EQ(rig_free_frames(r), RAM);
 }
 

@@ -492,6 +492,7 @@ static void raw_at_map_time(void)
 		driver_open(&d, &r, 512);
 		for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
 			struct vmf_map map = rig_map(&r, t[i].pages, VMF_R | VMF_W);
+			uint64_t faults = rig_stats(&r).faults;
 
 			map.action = VMF_RAW;
 			map.raw.n = t[i].pfn;
@@ -500,6 +501,7 @@ static void raw_at_map_time(void)
 			CHECK_EQ(d.opened - d.closed, !t[i].err);
 			if (t[i].err)
 				continue;
+			CHECK_EQ(rig_stats(&r).faults, faults);
 			for (uint64_t p = 0; p < t[i].pages; p++) {
 				uint8_t *bytes = vmf_sim_device(r.sim, t[i].pfn - VMF_SIM_DEVICE + p);
 
@@ -507,7 +509,11 @@ static void raw_at_map_time(void)
 				CHECK_OK(vmf_sim_store(r.space, at + p * PAGE, &p, 1));
 				CHECK_EQ(bytes[0], (uint8_t)p);
 			}
-			CHECK_EQ(rig_stats(&r).faults, 0);
+			CHECK_EQ(rig_stats(&r).faults, faults);
+			/* The area itself knows what was forgotten. */
+			vmf_sim_forget(r.space, at, t[i].pages);
+			for (uint64_t p = 0; p < t[i].pages; p++)
+				CHECK_EQ(rig_byte(&r, at + p * PAGE), (uint8_t)p);
 			CHECK_ERR(vmf_unmap(r.space, at, t[i].pages), 0);
 			CHECK(!rig_present(&r, at));
 		}

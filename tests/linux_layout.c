@@ -13,7 +13,7 @@ static void file_open_at(struct rig *r, struct file *f, unsigned flags, char *at
 {
 	testback_open(&f->back, r->port, PAGES * PAGE, TESTBACK_THREAD);
 	f->object = testback_object(&f->back, NULL);
-	f->at = rig_map_as(r, f->object, (struct vmf_map){ .flags = flags | (at ? VMF_FIXED : 0), .va = (vmf_va)at, .pages = PAGES,
+	f->at = rig_map_as(r, f->object, (struct vmf_map){ .flags = flags | VMF_FIXED, .va = (vmf_va)at, .pages = PAGES,
 							    .prot = VMF_R | VMF_W });
 }
 
@@ -132,7 +132,8 @@ static void moved_onto_another(void)
 			file_open(&r, &f, kinds[k]);
 			file_open(&r, &g, kinds[1 - k]);
 			CHECK(right(&g, g.at + 21 * PAGE, 21));
-			CHECK(mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, g.at + 20 * PAGE) != MAP_FAILED);
+			CHECK(mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED,
+				     g.at + 20 * PAGE) != MAP_FAILED);
 			for (unsigned i = 0; i < PAGES; i++)
 				CHECK(i >= 20 && i < 28 ? right(&f, g.at + i * PAGE, i - 12) : right(&g, g.at + i * PAGE, i));
 			rig_unmap(&r, g.at, PAGES);
@@ -224,6 +225,36 @@ static void removed_and_moved(void)
 	}
 }
 
+static atomic_bool remover_stop;
+
+static void *remover(void *at)
+{
+	while (!remover_stop)
+		CHECK_EQ(madvise(at, PAGE, MADV_DONTNEED), 0);
+	return NULL;
+}
+
+/* While an event is unread nothing can be entered: faults come through all the same, between one and the next. */
+static void removed_all_the_time(void)
+{
+	struct rig r;
+
+	rig_catching();
+	BOTH_MODES(&r) {
+		struct file f;
+		pthread_t t;
+
+		remover_stop = false;
+		file_open(&r, &f, 0);
+		CHECK_EQ(pthread_create(&t, NULL, remover, f.at), 0);
+		for (unsigned i = 1; i < 12; i++)
+			CHECK(right(&f, f.at + i * PAGE, i));
+		remover_stop = true;
+		pthread_join(t, NULL);
+		file_close(&r, &f);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------- fork */
 
 static struct { char *at; int pipe[2]; } forked;
@@ -237,6 +268,39 @@ static void look(void *arg)
 	alarm(10);
 	c = *(volatile char *)forked.at;
 	(void)!write(forked.pipe[1], &c, 1);
+}
+
+static void look_elsewhere(void *arg)
+{
+	FILE *empty = tmpfile();
+
+	(void)arg;
+	signal(SIGALRM, SIG_DFL);
+	alarm(10);
+	if (mmap(forked.at, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED, fileno(empty), 0) != forked.at)
+		_exit(1);
+	(void)*(volatile char *)forked.at;
+}
+
+/* A SIGBUS of the child's own, where the parent has a window, is none of the parent's business. */
+static void children_of_their_own(void)
+{
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct file f;
+		int status;
+
+		file_open(&r, &f, VMF_SHARED);
+		forked.at = f.at + 9 * PAGE;
+		status = rig_child(look_elsewhere, NULL);
+		CHECK(WIFSIGNALED(status));
+		CHECK_EQ(WTERMSIG(status), SIGBUS);
+		CHECK_EQ(f.back.reads, 0);
+		CHECK_EQ(rig_stats(&r).faults, 0);
+		CHECK(right(&f, forked.at, 9));
+		file_close(&r, &f);
+	}
 }
 
 /* The child has no copy: it dies, and does not see zeroes.  The parent is none the worse. */
@@ -344,7 +408,8 @@ static void layout_storm(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(made_longer), VMTEST(removed), VMTEST(removed_and_moved), VMTEST(children),
+	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(made_longer), VMTEST(removed),
+	VMTEST(removed_and_moved), VMTEST(removed_all_the_time), VMTEST(children), VMTEST(children_of_their_own),
 	VMTEST(layout_storm),
 };
 VMTEST_MAIN(tests, 20)

@@ -6,7 +6,8 @@
 
 #define PAGES 16u
 
-/* A device that stands at a place of the aperture, or is away, when its pages show the object's own memory or nothing. */
+/* A device that stands at a place of the aperture, or is away, when its pages show the object's own memory or
+ * nothing. */
 struct device {
 	struct vmf_object *object;
 	struct vmf_wait back;
@@ -58,7 +59,9 @@ static enum vmf_code device_fault(const struct vmf_req *req, struct vmf_ans *ans
 	(void)ans;
 	atomic_fetch_add(&d->asked, 1);
 	if (!atomic_load(&d->away)) {
-		r = vmf_install_pfns(req, req->off, (vmf_pfn){ d->first.n + d->shift + req->off }, 1, (struct vmf_attr){ 0 }, req->prot);
+		vmf_pfn pfn = { d->first.n + d->shift + req->off };
+
+		r = vmf_install_pfns(req, req->off, pfn, 1, (struct vmf_attr){ 0 }, req->prot);
 		return r.code == VMF_RETRY ? VMF_RETRY : VMF_DONE;
 	}
 	frame = vmf_frame_at(req->object, req->off);
@@ -83,7 +86,10 @@ static void device_open(struct rig *r, struct device *d, const struct vmf_ops *o
 	close(fd);
 }
 
-static uint32_t word(const char *a, unsigned page, unsigned i) { return ((const volatile uint32_t *)(a + page * PAGE))[i]; }
+static uint32_t word(const char *a, unsigned page, unsigned i)
+{
+	return ((const volatile uint32_t *)(a + page * PAGE))[i];
+}
 
 static void shows_the_device(void)
 {
@@ -127,8 +133,8 @@ static void mapped_at_once(void)
 		char *a;
 
 		device_open(&r, &d, &ops);
-		a = rig_map_as(&r, d.object, (struct vmf_map){ .flags = VMF_SHARED, .pages = PAGES, .prot = VMF_R, .action = VMF_RAW,
-							       .raw = { d.first.n + 3 } });
+		a = rig_map_as(&r, d.object, (struct vmf_map){ .flags = VMF_SHARED, .pages = PAGES, .prot = VMF_R,
+							       .action = VMF_RAW, .raw = { d.first.n + 3 } });
 		for (unsigned i = 0; i < PAGES; i++)
 			CHECK_EQ(word(a, i, 1), i + 3);
 		CHECK_EQ(d.asked, 0);
@@ -373,7 +379,8 @@ static void read_only_pages(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(shows_the_device), VMTEST(mapped_at_once), VMTEST(a_hole_is_refused), VMTEST(bad_apertures),
-	VMTEST(an_aperture_shrinks), VMTEST(revoked_in_use), VMTEST(between_memory_and_device), VMTEST(revoked_before_the_entry),
+	VMTEST(an_aperture_shrinks), VMTEST(revoked_in_use), VMTEST(between_memory_and_device),
+	VMTEST(revoked_before_the_entry),
 	VMTEST(waits_for_the_device), VMTEST(read_only_pages),
 };
 VMTEST_MAIN(tests, 20)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What a program gets where memory cannot be had: a real SIGBUS, at the right address, with a reason, through the handler
- * that it had before.
+ * What a program gets where memory cannot be had: a real SIGBUS, at the right address, with a reason, through the
+ * handler that it had before.
  */
 #include "linuxrig.h"
 #include "testback.h"
@@ -527,7 +527,8 @@ static void nested_run(void *arg)
 static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 
 static const struct vmtest tests[] = {
-	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(many_failures), VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
+	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(many_failures),
+	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
 	VMTEST(sent_sigbus), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack), VMTEST(smallest_stack),
 	VMTEST(nested_faults),
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * System calls on absent pages: served where a space says so, EFAULT where it does not, and the calls of the library that
- * make up for it.
+ * System calls on absent pages: served where a space says so, EFAULT where it does not, and the calls of the
+ * library that make up for it.
  */
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -245,6 +245,7 @@ static void unprivileged(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(what_a_space_says), VMTEST(wrappers), VMTEST(into_clean_pages), VMTEST(touch), VMTEST(failures), VMTEST(unprivileged),
+	VMTEST(what_a_space_says), VMTEST(wrappers), VMTEST(into_clean_pages), VMTEST(touch), VMTEST(failures),
+	VMTEST(unprivileged),
 };
 VMTEST_MAIN(tests, 20)

@@ -43,9 +43,11 @@ static void *walk(void *arg)
 
 static void open_shared(unsigned mode, unsigned servers)
 {
+	const struct vmf_backed like = { .size = sizeof(like), .around = 4 };
+
 	rig_open_threads(&shared.r, mode, servers);
 	testback_open(&shared.back, shared.r.port, PAGES * PAGE, TESTBACK_THREAD);
-	shared.object = testback_object(&shared.back, &(struct vmf_backed){ .size = sizeof(struct vmf_backed), .around = 4 });
+	shared.object = testback_object(&shared.back, &like);
 	shared.at[0] = rig_map(&shared.r, shared.object, VMF_SHARED, PAGES, VMF_R | VMF_W);
 	shared.at[1] = rig_map(&shared.r, shared.object, 0, PAGES, VMF_R | VMF_W);
 	shared.go = shared.stop = false;
@@ -74,7 +76,9 @@ static void run_threads(unsigned n, void *(*run)(void *))
 
 static void random_faults(void)
 {
-	const struct { unsigned mode, servers; } how[] = { { VMF_IN_CONTEXT, 0 }, { VMF_THREADED, 1 }, { VMF_THREADED, 4 } };
+	const struct { unsigned mode, servers; } how[] = {
+		{ VMF_IN_CONTEXT, 0 }, { VMF_THREADED, 1 }, { VMF_THREADED, 4 },
+	};
 
 	for (unsigned i = 0; i < 3; i++) {
 		open_shared(how[i].mode, how[i].servers);
@@ -198,6 +202,7 @@ static void many_parked(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(random_faults), VMTEST(evicted), VMTEST(written_while_synced), VMTEST(threads_come_and_go), VMTEST(many_parked),
+	VMTEST(random_faults), VMTEST(evicted), VMTEST(written_while_synced), VMTEST(threads_come_and_go),
+	VMTEST(many_parked),
 };
 VMTEST_MAIN(tests, 25)

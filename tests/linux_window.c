@@ -251,7 +251,8 @@ static void without_write_protection(void)
 	rig_close(&r);
 }
 
-/* The same page written and synced again and again: a fault for each round, none taken for a page that cannot be had. */
+/* The same page written and synced again and again: a fault for each round, none taken for a page that cannot be
+ * had. */
 static void write_back_often(void)
 {
 	struct rig r;
@@ -425,7 +426,8 @@ static void nothing_left(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(zeroes_on_demand), VMTEST(shared_is_shared), VMTEST(private_is_private), VMTEST(pieces), VMTEST(fixed),
-	VMTEST(protection), VMTEST(write_back), VMTEST(without_write_protection), VMTEST(write_back_often), VMTEST(untouched_frame), VMTEST(mkwrite_once), VMTEST(populate), VMTEST(sparse),
+	VMTEST(protection), VMTEST(write_back), VMTEST(without_write_protection), VMTEST(write_back_often),
+	VMTEST(untouched_frame), VMTEST(mkwrite_once), VMTEST(populate), VMTEST(sparse),
 	VMTEST(nothing_left),
 };
 VMTEST_MAIN(tests, 20)

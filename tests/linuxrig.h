@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What tests of the Linux port stand on: a port with one space, in each of the two modes; a handler of SIGBUS and SIGSEGV
- * that was there before and jumps back; accesses that say what came of them.
+ * What tests of the Linux port stand on: a port with one space, in each of the two modes; a handler of SIGBUS and
+ * SIGSEGV that was there before and jumps back; accesses that say what came of them.
  */
 #ifndef LINUXRIG_H
 #define LINUXRIG_H
@@ -66,7 +66,10 @@ static inline char *rig_map(struct rig *r, struct vmf_object *o, unsigned flags,
 	return rig_map_as(r, o, (struct vmf_map){ .flags = flags, .pages = pages, .prot = (uint8_t)prot });
 }
 
-static inline void rig_unmap(struct rig *r, char *at, uint64_t pages) { CHECK_ERR(vmf_unmap(r->space, (vmf_va)at, pages), 0); }
+static inline void rig_unmap(struct rig *r, char *at, uint64_t pages)
+{
+	CHECK_ERR(vmf_unmap(r->space, (vmf_va)at, pages), 0);
+}
 
 /* ------------------------------------------------------------------------------------ an access, and its end */
 
@@ -163,6 +166,7 @@ static inline int rig_child(void (*run)(void *), void *arg)
 		testback_close(b); \
 	} while (0)
 
-#define BOTH_MODES(r) for (unsigned mode_ = VMF_THREADED; mode_ <= VMF_IN_CONTEXT && (rig_open(r, mode_), true); rig_close(r), mode_++)
+#define BOTH_MODES(r) \
+	for (unsigned m_ = VMF_THREADED; m_ <= VMF_IN_CONTEXT && (rig_open(r, m_), true); rig_close(r), m_++)
 
 #endif

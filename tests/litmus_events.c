@@ -59,8 +59,8 @@ static void duel_end(pthread_t t)
 
 static void touch_page(unsigned i) { (void)*(volatile char *)(duel.at + (size_t)i * PAGE); }
 
-/* One thread faults a page in while another takes it away.  When madvise() has returned, the page reads zero for ever: no
- * copy that was on its way may land behind it. */
+/* One thread faults a page in while another takes it away.  When madvise() has returned, the page reads zero for
+ * ever: no copy that was on its way may land behind it. */
 static void stale(void)
 {
 	const unsigned rounds = 20000;
@@ -169,8 +169,8 @@ static void window(void)
 		duel.zeroes = duel.right = duel.signals = 0;
 		CHECK_EQ(pthread_create(&t, NULL, hammer, NULL), 0);
 		for (unsigned i = 0; i < 20000 && (duel.right < 100 || time(NULL) < end); i++) {
-			(void)rig_map_as(&r, o, (struct vmf_map){ .flags = kinds[i % 2] | VMF_FIXED, .va = (vmf_va)place, .pages = 4,
-								  .prot = VMF_R });
+			(void)rig_map_as(&r, o, (struct vmf_map){ .flags = kinds[i % 2] | VMF_FIXED, .va = (vmf_va)place,
+								  .pages = 4, .prot = VMF_R });
 			if (i % 16 == 0)
 				usleep(20);
 			rig_unmap(&r, place, 4);
@@ -259,7 +259,8 @@ static void zero_over_poison(void)
 	}
 }
 
-/* Closing a userfaultfd makes absent pages read zero: while there is a window, a space that is closed takes it away. */
+/* Closing a userfaultfd makes absent pages read zero: while there is a window, a space that is closed takes it
+ * away. */
 static void closed_with_windows(void)
 {
 	struct rig r;

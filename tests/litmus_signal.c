@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Signals and a fault that waits in the handler of SIGBUS: it gives way to them, on the application's own stack; they may
- * jump away; and one that the application has blocked does not make it spin.
+ * Signals and a fault that waits in the handler of SIGBUS: it gives way to them, on the application's own stack;
+ * they may jump away; and one that the application has blocked does not make it spin.
  */
 #include <sys/resource.h>
 #include "linuxrig.h"
@@ -21,7 +21,8 @@ static struct {
 } s;
 static sigjmp_buf away;
 
-static void count_tries(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r, uint32_t tries)
+static void count_tries(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r,
+			uint32_t tries)
 {
 	(void)self;
 	(void)space;
@@ -99,7 +100,10 @@ static void *fault(void *page)
 	return NULL;
 }
 
-static void start(void *(*run)(void *), uintptr_t page) { CHECK_EQ(pthread_create(&s.faulter, NULL, run, (void *)page), 0); }
+static void start(void *(*run)(void *), uintptr_t page)
+{
+	CHECK_EQ(pthread_create(&s.faulter, NULL, run, (void *)page), 0);
+}
 
 static void finish(unsigned page)
 {
@@ -233,6 +237,7 @@ static void without_descriptors(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(blocked_and_pending), VMTEST(killed), VMTEST(without_descriptors),
+	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(blocked_and_pending), VMTEST(killed),
+	VMTEST(without_descriptors),
 };
 VMTEST_MAIN(tests, 20)

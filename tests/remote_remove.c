@@ -281,7 +281,7 @@ static void storms(void)
 	bed_close(&b);
 }
 
-/* The remove comes when the bytes have been read and are about to be entered: nothing can be, until it has been read. */
+/* The remove comes when the bytes have been got and are about to be entered: nothing can be, until it is read. */
 struct late {
 	struct bed *bed;
 	unsigned reads;

@@ -11,13 +11,35 @@
  *	... *(char *)at ...
  *
  * What is process-wide, because the kernel has it so: the handler of SIGBUS.  The first port installs one (with
- * SA_ONSTACK and every signal blocked while it runs), the last takes it away.  A SIGBUS that is not ours goes to the
- * handler that was there before, with that handler's own flags and mask.
+ * SA_ONSTACK and every signal blocked while it runs), the last takes it away.  A SIGBUS that is not ours, and one
+ * that says that memory cannot be had, goes to the handler that was there before: with siginfo or without, with its
+ * own mask, SA_NODEFER and SA_RESETHAND; on the alternate stack if the thread has one.  If there was none, the
+ * process dies of that SIGBUS, at the instruction that faulted.  A handler may ask vmf_fault_why(), and may
+ * siglongjmp() away.  Who installs a handler of SIGBUS later has to call ours (it is what sigaction() returned) for
+ * addresses that it does not know. A thread that touches vmfault's memory must not have SIGBUS blocked.
  *
- * Windows: VMF_SHARED areas are by offset, on a memfd that holds the object's frames; areas without it are by copy, in
- * anonymous memory.  Raw pfns (of an aperture) can be entered in both.
+ * Windows: VMF_SHARED areas are by offset, on a memfd that holds the object's frames; areas without it are by copy,
+ * in anonymous memory.  Raw pfns (of an aperture) can be entered in VMF_SHARED areas whose object has `nopfn` or
+ * `fault`, or that are mapped VMF_MIXED or VMF_RAW.  There, absent pages are resolved by the faulting thread and
+ * system calls on them get EFAULT in every mode; a write to a page that was entered read-only is a SIGSEGV;
+ * isolated pages count against vm.max_map_count; and the application's own munmap() or mremap() goes unseen: use
+ * vmf_unmap().
  *
- * fork: areas are not copied to children (MADV_DONTFORK); a child that touches one gets SIGSEGV.
+ * Elsewhere munmap(), mremap() and madvise() may be used on areas: the areas follow.  MADV_DONTNEED on private
+ * bytes takes them away (they read zero from then on); on a shared area it forgets entries.  vmf_unmap(),
+ * vmf_protect() and vmf_map() may say -VMF_EAGAIN while others do that without a pause; a fault does, after ten
+ * seconds, with SIGBUS/LAYOUT.
+ *
+ * Signals: a fault that waits in the handler of SIGBUS gives way to every signal that the thread does not block;
+ * when its handler returns, the instruction faults again.  With VMF_THREADED the thread sleeps in the kernel, as in
+ * any page fault.
+ *
+ * Drivers with VMF_THREADED run on the space's own threads: there a driver that touches memory of its own space
+ * waits for itself, unless another thread of the space is free.  In context that is found out (SIGBUS/POLICY), or
+ * works if it is another area.
+ *
+ * fork: areas are not copied to children (MADV_DONTFORK); a child that touches one gets SIGSEGV.  A child must not
+ * use a port that its parent has opened.
  */
 #ifndef VMFAULT_LINUX_H
 #define VMFAULT_LINUX_H
@@ -34,7 +56,8 @@ struct vmf_linux_config {
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
 };
-/* config NULL: as if zeroed.  -VMF_ENOSYS: no userfaultfd here; -VMF_EPERM: not allowed to; vmf_linux_probe() says more. */
+/* config NULL: as if zeroed.  -VMF_ENOSYS: no userfaultfd here (or pages are not 4 KiB); -VMF_EPERM: not allowed to
+ * (`vmfault probe` says what would help). */
 int vmf_linux_open(struct vmf_port **, const struct vmf_linux_config *);
 void vmf_linux_close(struct vmf_port *);
 
@@ -56,8 +79,10 @@ bool vmf_linux_syscalls(const struct vmf_space *);
 /* Resolves the faults that an access to the range would take; no signal is raised.  The first result that is not
  * VMF_OK, or VMF_OK.  Memory that is not vmfault's is skipped.  => sleeps */
 struct vmf_result vmf_touch(const void *, size_t bytes, unsigned access);
-/* As the system calls of these names, but absent pages of vmfault's memory are brought in where the kernel says EFAULT.
- * -1 and errno as they; EIO if the backing failed (vmf_fault_why() says more). */
+/* As the system calls of these names, but absent pages of vmfault's memory are brought in where the kernel says
+ * EFAULT. -1 and errno as they; EIO if the backing failed (vmf_fault_why() says more).  Where the kernel meets an
+ * absent page after it has moved some bytes it says how many: as ever, call again for the rest.  (A datagram that
+ * is received into an absent page is lost: vmf_touch() the buffer first.) */
 ssize_t vmf_read(int fd, void *, size_t);
 ssize_t vmf_write(int fd, const void *, size_t);
 ssize_t vmf_readv(int fd, const struct iovec *, int n);
@@ -65,10 +90,11 @@ ssize_t vmf_writev(int fd, const struct iovec *, int n);
 ssize_t vmf_pread(int fd, void *, size_t, off_t);
 ssize_t vmf_pwrite(int fd, const void *, size_t, off_t);
 /* Why did the last access to this page fail?  For handlers of SIGBUS, and after EFAULT; async-signal-safe.
- * VMF_OK: it did not, or that is too long ago (the last 1,024 are kept). */
+ * VMF_OK: it did not, or that is too long ago (about the last 1,024 of a space are kept). */
 struct vmf_result vmf_fault_why(const void *);
 
-/* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource file,
+/* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource
+ * file,
  * /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn. */
 int vmf_linux_aperture(struct vmf_port *, int fd, off_t at, uint64_t pages, vmf_pfn *first);
 
@@ -79,18 +105,18 @@ struct vmf_file_config {
 	uint32_t around, readahead; /* as in struct vmf_backed */
 	uint64_t pages;
 };
-/* A file as an object.  Holes of the file are zero and not read.  config NULL: writable, one page a fault, readahead of
- * 32 pages.  Positive: errno of open or fstat; else as vmf_object_backed(). */
+/* A file as an object.  Holes of the file are zero and not read.  config NULL: writable, one page a fault,
+ * readahead of 32 pages.  Positive: errno of open or fstat; else as vmf_object_backed(). */
 int vmf_file_object(struct vmf_port *, struct vmf_object **, const char *path, const struct vmf_file_config *);
 
 /* ---------------------------------------------------------------------------------- another process's memory */
 
-/* All that is known of a session: flat, without pointers, in memory that can be shared, so that another process can take
- * it over.  The caller makes it with vmf_session_bytes() bytes of zeroes (a memfd costs only what is touched). */
+/* All that is known of a session: flat, without pointers, in memory that can be shared, so that another process can
+ * take it over.  The caller makes it with vmf_session_bytes() bytes of zeroes (a memfd costs only what is touched). */
 #define VMF_SESSION_REGIONS 64
 #define VMF_SESSION_EVENTS 64
-/* va and page_size in bytes; pages and off in base pages; removed: where its bitmap starts (one bit for each page_size),
- * in bits from the start of the block. */
+/* va and page_size in bytes; pages and off in base pages; removed: where its bitmap starts (one bit for each
+ * page_size), in bits from the start of the block. */
 struct vmf_session_region { uint64_t va, pages, off, removed; uint32_t page_size, zero; };
 struct vmf_session {
 	uint32_t magic, version, regions, journal; /* journal: how many of `events` have not been applied yet */
@@ -106,7 +132,8 @@ struct vmf_session {
 	uint32_t stalled;    /* faults that wait for a failed backing at the moment */
 	uint32_t zero;
 	struct vmf_session_region region[VMF_SESSION_REGIONS];
-	/* read() puts messages right here, so that a crash loses no acknowledged remove; one that was applied is zeroed. */
+	/* read() puts messages right here, so that a crash loses no acknowledged remove; one that was applied is
+	 * zeroed. */
 	uint8_t events[VMF_SESSION_EVENTS][32];
 	/* then the bitmaps */
 };
@@ -123,36 +150,39 @@ struct vmf_failed {
 	struct vmf_result result;
 	uint32_t tries;           /* so far */
 };
-/* What to do about faults that fail.  Zeroed: 5 tries, 1 ms after the first and twice as long after each; then poison,
- * and if the kernel cannot, the session ends. */
+/* What to do about faults that fail.  Zeroed: 5 tries, 1 ms after the first and twice as long after each; then
+ * poison, and if the kernel cannot, the session ends. */
 struct vmf_adopt {
 	uint32_t size;
 	uint32_t tries;    /* before `failed` is called; 0: 5.  An end of file is not tried again */
 	uint32_t first_ms, last_ms; /* back-off: from (0: 1) up to (0: 1000) */
-	/* What now?  > 0: park the fault, and try it again in so many ns (and, if that fails too, ask again).  0: it is dealt
-	 * with (vmf_linux_poison()): forget it.  < 0: the session ends, vmf_linux_serve() returns this.
+	/* What now?  > 0: park the fault, and try it again in so many ns (and, if that fails too, ask again).  0: it is
+	 * dealt with (vmf_linux_poison()): forget it.  < 0: the session ends, vmf_linux_serve() returns this.
 	 * => no lock held; may call vmf_linux_poison() */
 	int64_t (*failed)(void *self, struct vmf_space *, const struct vmf_failed *);
 	void *self;
 };
-/* A space that is the memory of whoever handed over this userfaultfd (which stays the caller's, and is made O_NONBLOCK).
- * The regions of the session become areas of `object`, entered by copy; pages on a region's removed list read zero.
- * A session that somebody else served before goes on where it was: its journal is applied, and its ranges are woken.
- * The object should be VMF_STREAM if nobody else uses it.  adopt NULL: as if zeroed.
- * -VMF_EINVAL: not a userfaultfd, or not a session; -VMF_ENOSYS: it cannot do what is needed; -VMF_EFAULT: a region is
- * not registered; -VMF_EGONE: the process is gone. */
+/* A space that is the memory of whoever handed over this userfaultfd (which stays the caller's, and is made
+ * O_NONBLOCK). The regions of the session become areas of `object`, entered by copy; pages on a region's removed
+ * list read zero. A session that somebody else served before goes on where it was: its journal is applied, and its
+ * ranges are woken. The object should be VMF_STREAM if nobody else uses it.  adopt NULL: as if zeroed.
+ * -VMF_EINVAL: not a userfaultfd, or not a session; -VMF_ENOSYS: it cannot do what is needed; -VMF_EFAULT: a region
+ * is not registered; -VMF_EGONE: the process is gone. */
 int vmf_linux_adopt(struct vmf_port *, struct vmf_space **, int uffd, struct vmf_session *, struct vmf_object *,
 		    const struct vmf_adopt *);
-/* => sleeps; nobody is in a call for this space.  Wakes nobody: faults that are left sleep until they are served again. */
+/* => sleeps; nobody is in a call for this space.  Wakes nobody: faults that are left sleep until they are served
+ * again. */
 void vmf_linux_adopt_close(struct vmf_space *);
-/* Call when the descriptor is readable, or when vmf_linux_due() says so; by several threads at once if you like.  Reads what
- * there is, applies removes first, resolves faults.  Blocks only in the backing, and for some milliseconds where a parked
- * fault will be ready soon.  Returns how many faults it resolved; -VMF_EGONE: the process is gone; else what `failed` said. */
+/* Call when the descriptor is readable, or when vmf_linux_due() says so; by several threads at once if you like.
+ * Reads what there is, applies removes first, resolves faults.  Blocks only in the backing, and for some
+ * milliseconds where a parked fault will be ready soon.  Returns how many faults it resolved; -VMF_EGONE: the
+ * process is gone; else what `failed` said. */
 int vmf_linux_serve(struct vmf_space *);
 /* ns until vmf_linux_serve() should be called though the descriptor is not readable; UINT64_MAX: no need. */
 uint64_t vmf_linux_due(struct vmf_space *);
-/* From now on an access to these pages, if they are absent, is SIGBUS in the other process; who waits for them gets it now.
- * -VMF_ENOSYS: this kernel cannot (older than 6.6); -VMF_EGONE: gone; -VMF_EAGAIN: its layout keeps changing. */
+/* From now on an access to these pages, if they are absent, is SIGBUS in the other process; who waits for them gets
+ * it now. -VMF_ENOSYS: this kernel cannot (older than 6.6); -VMF_EGONE: gone; -VMF_EAGAIN: its layout keeps
+ * changing. */
 int vmf_linux_poison(struct vmf_space *, vmf_va, uint64_t pages);
 bool vmf_linux_can_poison(void);
 

@@ -345,7 +345,8 @@ struct vmf_backed {
 /* -VMF_EINVAL; -VMF_EIO: length() failed; -VMF_ENOMEM.  On failure `self` still belongs to the caller. */
 int vmf_object_backed(struct vmf_port *, struct vmf_object **, const struct vmf_backed *);
 /* Asks the backing for its length anew.  If it is shorter, what lies past it is revoked and forgotten, and reads in
- * flight that began before do not publish.  Positive: the backing's error number.  => sleeps */
+ * flight that began before do not publish.  Positive: the backing's error number; negative: a pmap could not remove
+ * what it shows (ask again).  One at a time for an object.  => sleeps */
 int vmf_object_resize(struct vmf_object *);
 /* Writes the dirty pages of the range back and waits.  0; -VMF_EIO: at least one write failed, and those pages are
  * dirty again (*err: the backing's first error number, err may be NULL).  => sleeps */

@@ -2,16 +2,18 @@
  *
  * Events: what the application does to windows behind our back, and how they are read.
  *
- * read() is an acknowledgement: the application goes on before we have looked at what was read, and a page filled then, from
- * what was right before, would stay.  So filling is excluded first (the gate), then events are read, without blocking, and
- * removes and the table of windows are put right; then filling goes on.  Changes of the layout also have to reach the core,
- * which may wait for handlers, so that happens after the gate has been opened; `changing` keeps everyone from entering meanwhile.
+ * read() is an acknowledgement: the application goes on before we have looked at what was read, and a page filled
+ * then, from what was right before, would stay.  So filling is excluded first (the gate), then events are read,
+ * without blocking, and removes and the table of windows are put right; then filling goes on.  Changes of the
+ * layout also have to reach the core, which may wait for handlers, so that happens after the gate has been opened;
+ * `changing` keeps everyone from entering meanwhile.
  */
 #include "local.h"
 
 #include <unistd.h>
 
 #define BATCH 64u
+#define QUIET_NS 100000u
 
 struct layout { uintptr_t from, to, bytes; }; /* to 0: unmapped */
 struct batch {
@@ -136,6 +138,16 @@ unsigned vmf__events_drain(struct vmf__local *local, struct uffd_msg *fault, uns
 bool vmf__events_pending(const struct vmf__local *local)
 {
 	return atomic_load(&local->changing) || vmf__uffd_changing(local->fd[0]) || vmf__uffd_changing(local->fd[1]);
+}
+
+bool vmf__events_quiet(const struct vmf__local *local)
+{
+	uint64_t end = vmf__now(NULL) + QUIET_NS;
+
+	while (vmf__events_pending(local))
+		if (vmf__now(NULL) > end)
+			return false;
+	return true;
 }
 
 int vmf__events_settle(struct vmf__local *local)

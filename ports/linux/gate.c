@@ -2,9 +2,9 @@
  *
  * The gate between those who fill pages (many, shared) and those who read events (one, exclusively).
  *
- * word: how many are in, a bit for somebody who closes or has closed it, and a bit for somebody who sleeps until it opens:
- * opening is a system call only if there is one.  Who closes goes first, so that a storm of faults cannot keep events from
- * being read.  Nobody waits here for longer than a few ioctls take.
+ * word: how many are in, a bit for somebody who closes or has closed it, and a bit for somebody who sleeps until it
+ * opens: opening is a system call only if there is one.  Who closes goes first, so that a storm of faults cannot
+ * keep events from being read.  Nobody waits here for longer than a few ioctls take.
  */
 #include "port.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * Servers: the threads that read a space's userfaultfds.  Every space has at least one, because what the application does
- * to windows is an event that somebody must read; in a threaded space they resolve the faults, too.
+ * Servers: the threads that read a space's userfaultfds.  Every space has at least one, because what the
+ * application does to windows is an event that somebody must read; in a threaded space they resolve the faults, too.
  *
- * A fault that has to wait is parked, with its ticket, in the server that read it: the kernel keeps its thread asleep at no
- * cost.  A fault that fails has its page poisoned, so that its thread gets a real SIGBUS (or EFAULT, in a system call); where
- * the kernel cannot do that (before 6.6) the signal is sent to the thread, and a system call keeps waiting.
+ * A fault that has to wait is parked, with its ticket, in the server that read it: the kernel keeps its thread
+ * asleep at no cost.  A fault that fails has its page poisoned, so that its thread gets a real SIGBUS (or EFAULT,
+ * in a system call); where the kernel cannot do that (before 6.6) the signal is sent to the thread, and a system
+ * call keeps waiting.
  */
 #include "local.h"
 
@@ -22,6 +23,7 @@
 struct parked {
 	struct vmf_trap trap;
 	struct vmf_ticket ticket;
+	uint64_t layout_since;
 };
 struct vmf__server {
 	struct vmf__local *local;
@@ -48,7 +50,8 @@ static void send_sigbus(const struct vmf_trap *trap)
 	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)trap->thread, SIGBUS, &si);
 }
 
-/* Whoever cannot be poisoned now (the layout is changing, or the page is there) is woken, and faults and fails again. */
+/* Whoever cannot be poisoned now (the layout is changing, or the page is there) is woken, and faults and fails
+ * again. */
 static void fail(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_result r)
 {
 	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
@@ -64,9 +67,9 @@ static void fail(struct vmf__local *local, const struct vmf_trap *trap, struct v
 	wake_page(local, page);
 }
 
-/* No area there, or it does not allow this: the layout or the protection is changing, and when that is done the kernel
- * has its own answer.  Not so fast that this becomes a spin.  What is registered and was never a window (a window that the
- * application has made longer) is nobody's, and SIGBUS. */
+/* No area there, or it does not allow this: the layout or the protection is changing, and when that is done the
+ * kernel has its own answer.  Not so fast that this becomes a spin.  What is registered and was never a window (a
+ * window that the application has made longer) is nobody's, and SIGBUS. */
 static void refuse(struct vmf__local *local, const struct vmf_trap *trap)
 {
 	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
@@ -80,10 +83,10 @@ static void refuse(struct vmf__local *local, const struct vmf_trap *trap)
 }
 
 /* false: park it */
-static bool try(struct vmf__server *s, const struct vmf_trap *trap, struct vmf_ticket *ticket)
+static bool try(struct vmf__local *local, struct parked *p)
 {
-	struct vmf__local *local = s->local;
-	struct vmf_result r = vmf_handle(local->space, trap, ticket);
+	const struct vmf_trap *trap = &p->trap;
+	struct vmf_result r = vmf_handle(local->space, trap, &p->ticket);
 
 	switch (r.code) {
 	case VMF_OK:
@@ -92,6 +95,7 @@ static bool try(struct vmf__server *s, const struct vmf_trap *trap, struct vmf_t
 			wake_page(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
 		return true;
 	case VMF_RETRY:
+		vmf__forgive_layout(&p->ticket, &p->layout_since);
 		return false;
 	case VMF_SIGSEGV:
 		refuse(local, trap);
@@ -104,16 +108,16 @@ static bool try(struct vmf__server *s, const struct vmf_trap *trap, struct vmf_t
 
 /* ----------------------------------------------------------------------------------------------- parking */
 
-static void park(struct vmf__server *s, const struct vmf_trap *trap, const struct vmf_ticket *ticket)
-{
-	s->parked[s->n++] = (struct parked){ *trap, *ticket };
-}
-
 /* => ready, so the wait only fills the core's reserves up */
 static bool try_again(struct vmf__server *s, struct parked *p)
 {
-	(void)vmf_ticket_wait(s->local->space, &p->ticket, false);
-	return try(s, &p->trap, &p->ticket);
+	if (p->ticket.why == VMF_WHY_LAYOUT && !p->ticket.wait) {
+		if (!vmf__events_quiet(s->local))
+			return false;
+	} else {
+		(void)vmf_ticket_wait(s->local->space, &p->ticket, false);
+	}
+	return try(s->local, p);
 }
 
 /* Those without a wait object are tried when nothing else is to be done. */
@@ -179,8 +183,8 @@ static struct vmf_trap trap_of(const struct uffd_msg *m)
 				  .thread = m->arg.pagefault.feat.ptid };
 }
 
-/* Sorted by address, and one for each page: a write, if there is one, asks for all that a read does.  (No qsort(): it may
- * call malloc(), and a thread that faults may be inside that.) */
+/* Sorted by address, and one for each page: a write, if there is one, asks for all that a read does.  (No qsort():
+ * it may call malloc(), and a thread that faults may be inside that.) */
 static unsigned traps_of(const struct uffd_msg *msg, unsigned n, struct vmf_trap *trap)
 {
 	unsigned k = 0;
@@ -217,10 +221,10 @@ static void serve(struct vmf__server *s)
 	n = vmf__events_drain(s->local, msg, room < BATCH ? room : BATCH);
 	n = traps_of(msg, n, trap);
 	for (unsigned i = 0; i < n; i++) {
-		struct vmf_ticket ticket = { 0 };
+		struct parked p = { .trap = trap[i] };
 
-		if (!try(s, &trap[i], &ticket))
-			park(s, &trap[i], &ticket);
+		if (!try(s->local, &p))
+			s->parked[s->n++] = p;
 	}
 	retry_ready(s, n == 0);
 }

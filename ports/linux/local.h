@@ -58,8 +58,8 @@ bool vmf__window_find(uintptr_t va, struct vmf__window *);
 bool vmf__window_next(uintptr_t va, struct vmf__window *);
 /* One more piece of the window's extent.  -VMF_EEXIST: overlaps one that is there; -VMF_ENOMEM: too many. */
 int vmf__window_add(const struct vmf__window *);
-/* What of this local lies in the range (windows that reach out of it are cut) leaves the table, and its extents with their last
- * piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
+/* What of this local lies in the range (windows that reach out of it are cut) leaves the table, and its extents
+ * with their last piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
 
@@ -120,27 +120,34 @@ extern const struct vmf_pmap_ops vmf__local_ops;
 
 /* raw.c */
 long vmf__raw_enter(const struct vmf__window *, const struct vmf_run *);
-int vmf__raw_blank(const struct vmf__window *, uintptr_t va, uint64_t pages); /* what is there goes; from then on: SIGBUS */
+int vmf__raw_blank(const struct vmf__window *, uintptr_t va, uint64_t pages); /* from then on: SIGBUS */
 int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *);
 
-/* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is filling pages,
- * and in the core for handlers of areas that have gone.  => nothing locked */
+/* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is
+ * filling pages, and in the core for handlers of areas that have gone.  => nothing locked */
 unsigned vmf__events_drain(struct vmf__local *, struct uffd_msg *fault, unsigned n);
 /* Is an event unread, or read and not known to the core yet? */
 bool vmf__events_pending(const struct vmf__local *);
-/* When it returns 0, the table and the core know of all that had happened when it was called.  -VMF_EAGAIN: the core is being
- * told, which may need a lock of the caller's; or nobody has read for 10 ms. */
+/* Spins until there is none, for a tenth of a millisecond at most.  Who would fill a page while the application
+ * removes others all the time has to be quick: between one event and the next there are microseconds. */
+bool vmf__events_quiet(const struct vmf__local *);
+/* When it returns 0, the table and the core know of all that had happened when it was called.  -VMF_EAGAIN: the
+ * core is being told, which may need a lock of the caller's; or nobody has read for 10 ms. */
 int vmf__events_settle(struct vmf__local *);
 
-/* handler.c.  A thread may send others only codes that the kernel does not use: our handler makes BUS_ADRERR of this one. */
+/* handler.c.  A thread may send others only codes that the kernel does not use: our handler makes BUS_ADRERR of
+ * this one. */
 #define VMF__SI_FAILED (-7766)
 int vmf__servers_start(struct vmf__local *);
 void vmf__servers_stop(struct vmf__local *);
 
-/* touch.c: resolves one fault on this thread, waiting as long as it takes.  VMF_RETRY: a signal wants to be delivered.
- * What it comes to is recorded. */
+/* touch.c: resolves one fault on this thread, waiting as long as it takes.  VMF_RETRY: a signal wants to be
+ * delivered. What it comes to is recorded. */
 struct vmf_result vmf__resolve(struct vmf__local *, const struct vmf_trap *, bool interruptible);
 
+/* After VMF_RETRY: a changing layout is not counted against the fault for the first ten seconds, because it ends as
+ * soon as the reader of events has been given a CPU, and the application stops.  *since: 0 at first. */
+void vmf__forgive_layout(struct vmf_ticket *, uint64_t *since);
 /* Tells, once, of a failure that va's page was poisoned for; VMF_OK: nothing to tell. */
 struct vmf_result vmf__told(const struct vmf__window *, uintptr_t va);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The port's memory: size classes out of mapped slabs.  malloc() is no use here: the core allocates with signals blocked, and
- * between two tries of a fault in the handler of SIGBUS, whose thread may have been inside malloc().
+ * The port's memory: size classes out of mapped slabs.  malloc() is no use here: the core allocates with signals
+ * blocked, and between two tries of a fault in the handler of SIGBUS, whose thread may have been inside malloc().
  */
 #include "port.h"
 

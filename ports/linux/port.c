@@ -45,14 +45,18 @@ int vmf__err(int e)
 
 /* ---------------------------------------------------------------------------------------------- the port */
 
-static void *host_alloc(void *self, size_t bytes) { return vmf__memory_take(&((struct vmf__linux *)self)->memory, bytes); }
+static void *host_alloc(void *self, size_t bytes)
+{
+	return vmf__memory_take(&((struct vmf__linux *)self)->memory, bytes);
+}
 
 static void host_free(void *self, void *p, size_t bytes)
 {
 	vmf__memory_give(&((struct vmf__linux *)self)->memory, p, bytes);
 }
 
-static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r, uint32_t tries)
+static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r,
+		       uint32_t tries)
 {
 	struct vmf__linux *port = self;
 
@@ -134,8 +138,10 @@ static void *reserve(size_t bytes)
 static int port_fill(struct vmf__linux *port)
 {
 	uint64_t ram = port->config.ram ? port->config.ram : RAM_DEFAULT;
-	struct vmf_port_config c = { .size = sizeof(c), .abi = VMF_ABI, .host = &port->host, .self = port, .slots = VMF__SLOTS,
-				     .page_shift = VMF__SHIFT };
+	struct vmf_port_config c = {
+		.size = sizeof(c), .abi = VMF_ABI, .host = &port->host, .self = port, .slots = VMF__SLOTS,
+		.page_shift = VMF__SHIFT,
+	};
 	int err = port_userfaultfd(port);
 
 	if (err)
@@ -284,8 +290,8 @@ static void shut_leftovers(struct vmf__local *local)
 	(void)vmf__window_drop(local, 0, UINTPTR_MAX);
 }
 
-/* The servers go first: one may still be counting a fault whose thread has long gone on.  Nothing that we unmap raises an event,
- * so nobody has to read any more. */
+/* The servers go first: one may still be counting a fault whose thread has long gone on.  Nothing that we unmap
+ * raises an event, so nobody has to read any more. */
 void vmf_linux_space_close(struct vmf_space *space)
 {
 	struct vmf__local *local;

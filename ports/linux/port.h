@@ -8,10 +8,11 @@
  *	window   struct vmf__window: a mapped piece of an area of a local, found by address in the one table (registry.h)
  *
  * Rules
- *   - Every lock here is taken with signals blocked (vmf__block, which costs nothing in a handler), so that a handler never
- *     meets its own thread's lock.
- *   - The gate: who fills pages holds it shared around the ioctl; who reads events holds it exclusively *before* the read
- *     and until removes are applied and the table of windows is right.  Nothing that raises an event is called under it.
+ *   - Every lock here is taken with signals blocked (vmf__block, which costs nothing in a handler), so that a
+ *     handler never meets its own thread's lock.
+ *   - The gate: who fills pages holds it shared around the ioctl; who reads events holds it exclusively *before*
+ *     the read and until removes are applied and the table of windows is right.  Nothing that raises an event is
+ *     called under it.
  *   - Lock order: core's locks => registry => gate.
  */
 #ifndef VMF_LINUX_PORT_H
@@ -71,8 +72,8 @@ void vmf__memory_destroy(struct vmf__memory *);
 
 /* -------------------------------------------------------------------------------------------- waits: wait.c */
 
-/* Somebody who sleeps in poll(): `bits` says on which words (vmf__watch_bit), fd is an eventfd that wake() writes to.  A
- * watch keeps its descriptor as long as the port lives, so a late write cannot reach another file. */
+/* Somebody who sleeps in poll(): `bits` says on which words (vmf__watch_bit), fd is an eventfd that wake() writes
+ * to.  A watch keeps its descriptor as long as the port lives, so a late write cannot reach another file. */
 struct vmf__watch {
 	_Atomic uint64_t bits;
 	_Atomic uint32_t taken;
@@ -96,8 +97,8 @@ uint64_t vmf__now(void *);
 
 /* -------------------------------------------------------------------------------------- segments: segment.c */
 
-/* A run of pfns: a memfd and where we see it (an object's frames), anonymous memory (RAM, fd -1), or an aperture (somebody
- * else's descriptor, base NULL: never dereferenced). */
+/* A run of pfns: a memfd and where we see it (an object's frames), anonymous memory (RAM, fd -1), or an aperture
+ * (somebody else's descriptor, base NULL: never dereferenced). */
 struct vmf__segment {
 	char *base;
 	uint64_t pages; /* 0: free */
@@ -128,7 +129,7 @@ struct vmf__linux {
 	struct vmf__memory memory;
 	struct vmf__mutex lock;  /* segments */
 	struct vmf__segment *segments;
-	
+
 	_Atomic uint32_t sleepers, watchers; /* in futexes; armed watches */
 	_Atomic uint32_t watches; /* below it some are taken */
 	struct vmf__watch watch[VMF__WATCHES];

@@ -2,14 +2,14 @@
  *
  * Windows in which raw pfns can be entered.
  *
- * No userfaultfd: what is entered is a mapping of its own (of an aperture, or of the object's memfd where frames are mixed in),
- * put in place by one mmap(MAP_FIXED).  What is not entered is a mapping of an empty file: whoever touches that gets SIGBUS,
- * which our handler resolves, in threaded spaces too.  So a page goes from one to the other in one step, and at no time
- * are there zeroes, a hole, or an event to wait for.
+ * No userfaultfd: what is entered is a mapping of its own (of an aperture, or of the object's memfd where frames
+ * are mixed in), put in place by one mmap(MAP_FIXED).  What is not entered is a mapping of an empty file: whoever
+ * touches that gets SIGBUS, which our handler resolves, in threaded spaces too.  So a page goes from one to the
+ * other in one step, and at no time are there zeroes, a hole, or an event to wait for.
  *
- * The price: each isolated page is a mapping (max_map_count: 65,530 of them), system calls on absent pages always get EFAULT,
- * a write to a page that was entered read-only is a SIGSEGV, and we are not told if the application unmaps or moves
- * such a window behind our back.
+ * The price: each isolated page is a mapping (max_map_count: 65,530 of them), system calls on absent pages always
+ * get EFAULT, a write to a page that was entered read-only is a SIGSEGV, and we are not told if the application
+ * unmaps or moves such a window behind our back.
  */
 #include "local.h"
 
@@ -79,6 +79,7 @@ static const struct vmf__segment *shown_by(const struct vmf__window *w, const st
 static long show(const struct vmf__window *w, const struct vmf_run *run, const struct vmf__segment *s)
 {
 	_Atomic uint64_t *raw = w->extent->raw + vmf__window_page(w, run->va);
+	off_t at = (off_t)(s->at + (int64_t)(vmf__segment_page(run->pfn) << VMF__SHIFT));
 	long fresh = 0;
 	int err;
 
@@ -86,7 +87,7 @@ static long show(const struct vmf__window *w, const struct vmf_run *run, const s
 		fresh += atomic_load_explicit(&raw[i], memory_order_relaxed) != mark((vmf_pfn){ run->pfn.n + i }, run->prot);
 	if (!fresh)
 		return 0;
-	err = replace(run->va, run->n, run->prot, s->fd, (off_t)(s->at + (int64_t)(vmf__segment_page(run->pfn) << VMF__SHIFT)));
+	err = replace(run->va, run->n, run->prot, s->fd, at);
 	if (err) {
 		/* A driver's mmap() that refuses may leave nothing mapped at all. */
 		(void)blank(w, run->va, run->n);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The registry: what is process-wide because the handler of SIGBUS is.  The locals, and one table of their windows, sorted by
- * address.
+ * The registry: what is process-wide because the handler of SIGBUS is.  The locals, and one table of their windows,
+ * sorted by address.
  *
- * The table is read without a lock, in signal handlers, and changed under one, with signals blocked; `seq` is odd meanwhile,
- * and a reader that saw it odd or changed looks again.  Its words are read and written atomically one by one.
+ * The table is read without a lock, in signal handlers, and changed under one, with signals blocked; `seq` is odd
+ * meanwhile, and a reader that saw it odd or changed looks again.  Its words are read and written atomically one by
+ * one.
  */
 #include "local.h"
 
@@ -45,15 +46,26 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* A child of fork has no windows, and what its handler of SIGBUS might do through descriptors that it inherited
+ * would be done to the parent: so it finds no window and no local. */
+static void *reserve_here(size_t bytes)
+{
+	void *p = reserve(bytes);
+
+	if (p)
+		(void)madvise(p, bytes, MADV_WIPEONFORK);
+	return p;
+}
+
 int vmf__registry_get(void)
 {
 	int err = 0;
 
 	lock();
 	if (!registry.table)
-		registry.table = reserve(WINDOWS * sizeof(*registry.table));
+		registry.table = reserve_here(WINDOWS * sizeof(*registry.table));
 	if (!registry.locals)
-		registry.locals = reserve(LOCALS * sizeof(*registry.locals));
+		registry.locals = reserve_here(LOCALS * sizeof(*registry.locals));
 	if (!registry.table || !registry.locals)
 		err = -VMF_ENOMEM;
 	else if (registry.ports++ == 0)
@@ -74,8 +86,11 @@ void vmf__registry_put(void)
 
 static void copy_words(void *to, const void *from, size_t n)
 {
+	const uint64_t *f = from;
+	uint64_t *t = to;
+
 	for (size_t i = 0; i < n; i++)
-		__atomic_store_n((uint64_t *)to + i, __atomic_load_n((const uint64_t *)from + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+		__atomic_store_n(&t[i], __atomic_load_n(&f[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
 static uintptr_t end_of(uint32_t i) { return __atomic_load_n(&registry.table[i].end, __ATOMIC_RELAXED); }
@@ -260,7 +275,10 @@ static bool set_prot(struct vmf__window *w, unsigned prot)
 	return true;
 }
 
-int vmf__window_drop(struct vmf__local *local, uintptr_t va, uintptr_t end) { return change(local, va, end, take_out, 0); }
+int vmf__window_drop(struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	return change(local, va, end, take_out, 0);
+}
 
 int vmf__window_prot(struct vmf__local *local, uintptr_t va, uintptr_t end, unsigned prot)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Segments: who stands behind a pfn.  pfn = segment << 40 | page, so frames of objects, frames to copy from, and apertures
- * never meet.  Looked up without a lock: an entry is filled in before its first pfn is told, and emptied when nobody can
- * have one any more.
+ * Segments: who stands behind a pfn.  pfn = segment << 40 | page, so frames of objects, frames to copy from, and
+ * apertures never meet.  Looked up without a lock: an entry is filled in before its first pfn is told, and emptied
+ * when nobody can have one any more.
  */
 #include "port.h"
 
@@ -89,10 +89,10 @@ int vmf__segment_new(void *host, uint64_t pages, vmf_pfn *first)
 void vmf__segment_punch(void *host, vmf_pfn first, uint64_t pages)
 {
 	const struct vmf__segment *s = vmf__segment_of(host, first, pages);
+	off_t at = (off_t)(vmf__segment_page(first) << VMF__SHIFT), bytes = (off_t)(pages << VMF__SHIFT);
 
 	if (s && s->fd >= 0)
-		(void)fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(vmf__segment_page(first) << VMF__SHIFT),
-				(off_t)(pages << VMF__SHIFT));
+		(void)fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes);
 }
 
 void vmf__segment_free(void *host, vmf_pfn first, uint64_t pages)

@@ -168,7 +168,7 @@ static int failed(struct vmf__remote *r, struct vmf__parked *e, struct vmf_resul
 	return ns < 0 ? (int)ns : 0;
 }
 
-/* Was it the layout?  After mremap a fault at the new place may be told before the move is, and no area is there yet. */
+/* Was it the layout?  After mremap a fault at the new place may be told before the move is: no area is there yet. */
 static bool spoilt(struct vmf__remote *r, struct vmf_result res)
 {
 	if (res.why == VMF_WHY_LAYOUT || res.why == VMF_WHY_RACE)

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT
  *
- * The handler of SIGBUS: resolves faults of spaces in context, absent raw pages of every space, and poisoned pages that are
- * touched again; hands on what is not ours, and what cannot be had.
+ * The handler of SIGBUS: resolves faults of spaces in context, absent raw pages of every space, and poisoned pages
+ * that are touched again; hands on what is not ours, and what cannot be had.
  *
- * It runs with every signal blocked but SIGBUS itself (a driver may touch another area; the core finds out if it is its
- * own), on the alternate stack if the thread has one, and keeps errno.
+ * It runs with every signal blocked but SIGBUS itself (a driver may touch another area; the core finds out if it is
+ * its own), on the alternate stack if the thread has one, and keeps errno.
  *
  * Handing on, to the handler that was there before:
- *   - SA_SIGINFO or not, SA_NODEFER, SA_RESETHAND and its mask are honoured: it runs with what was blocked at the fault,
- *     its own mask, and SIGBUS unless SA_NODEFER; it may siglongjmp() away.  It runs on the stack that we run on, so a handler
- *     without SA_ONSTACK may find itself on the alternate one.
- *   - If there was none (or SIG_IGN, which the kernel does not accept of a fault either), the process dies by SIGBUS at the
- *     instruction, with the address: the default action is put back and the very same signal queued again.
+ *   - SA_SIGINFO or not, SA_NODEFER, SA_RESETHAND and its mask are honoured: it runs with what was blocked at the
+ *     fault, its own mask, and SIGBUS unless SA_NODEFER; it may siglongjmp() away.  It runs on the stack that we
+ *     run on, so a handler without SA_ONSTACK may find itself on the alternate one.
+ *   - If there was none (or SIG_IGN, which the kernel does not accept of a fault either), the process dies by
+ *     SIGBUS at the instruction, with the address: the default action is put back and the very same signal queued
+ *     again.
  */
 #include "local.h"
 #include "cpu.h"
@@ -21,7 +22,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Written under the registry's lock while no fault can be ours; the flag of a handler that is to run once is swapped. */
+/* Written under the registry's lock while no fault can be ours; the flag of a handler that is to run once is
+ * swapped. */
 static struct sigaction before;
 static _Atomic bool before_used_up;
 
@@ -47,10 +49,10 @@ static void die(int sig, siginfo_t *si)
 
 static void chain(int sig, siginfo_t *si, ucontext_t *uc)
 {
-	bool once = before.sa_flags & (int)SA_RESETHAND;
+	bool over = before.sa_flags & (int)SA_RESETHAND && atomic_exchange(&before_used_up, true);
 	sigset_t mask = before.sa_mask;
 
-	if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN || (once && atomic_exchange(&before_used_up, true))) {
+	if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN || over) {
 		/* What somebody sent is ignored as before; what the CPU raised never is. */
 		if (before.sa_handler != SIG_IGN || si->si_code > 0)
 			die(sig, si);
@@ -97,8 +99,8 @@ static bool settled_everywhere(void)
 	return !pending;
 }
 
-/* A window that was moved faults at its new address before the event is read; so a miss is believed only when all that
- * had happened before it is known. */
+/* A window that was moved faults at its new address before the event is read; so a miss is believed only when all
+ * that had happened before it is known. */
 static bool find(uintptr_t va, struct vmf__window *w)
 {
 	bool settled = false;

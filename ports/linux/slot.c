@@ -2,9 +2,9 @@
  *
  * Threads: the slot that a thread has in every port, and keeping signals out of it.
  *
- * A thread gets a slot at its first fault and keeps it.  Nobody tells us when it ends: who finds the table full asks the
- * kernel which of the owners still live.  Slots belong to the process, as threads do, so their table is one of the few things
- * here that do.
+ * A thread gets a slot at its first fault and keeps it.  Nobody tells us when it ends: who finds the table full
+ * asks the kernel which of the owners still live.  Slots belong to the process, as threads do, so their table is
+ * one of the few things here that do.
  */
 #include "port.h"
 

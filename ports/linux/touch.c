@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults resolved by the thread that has them: in the handler of SIGBUS, and by vmf_touch() before there is a fault; and the
- * system calls that do so where the kernel says EFAULT.
+ * Faults resolved by the thread that has them: in the handler of SIGBUS, and by vmf_touch() before there is a
+ * fault; and the system calls that do so where the kernel says EFAULT.
  */
 #include "local.h"
 
@@ -13,6 +13,7 @@
 
 #define SPURIOUS_MAX 256 /* the same page, again and again, and always there: then it is not there */
 #define EFAULTS_MAX 64
+#define LAYOUT_NS UINT64_C(10000000000)
 
 /* -------------------------------------------------------------------------------------------- pagemap */
 
@@ -55,9 +56,9 @@ static bool hopeless(const struct vmf_trap *trap, struct vmf_result r)
 	return ++me->last_count > SPURIOUS_MAX;
 }
 
-/* A page that was poisoned for a failure that nobody has been told of: this is the fault that is told.  On a by-offset
- * window the poison goes then, so that the next access, a system call's too, asks again; on a by-copy window that could
- * take somebody's fresh page away, so it stays until a fault is resolved over it. */
+/* A page that was poisoned for a failure that nobody has been told of: this is the fault that is told.  On a
+ * by-offset window the poison goes then, so that the next access, a system call's too, asks again; on a by-copy
+ * window that could take somebody's fresh page away, so it stays until a fault is resolved over it. */
 struct vmf_result vmf__told(const struct vmf__window *w, uintptr_t va)
 {
 	bool untold;
@@ -81,18 +82,36 @@ static struct vmf_result handle(struct vmf__local *local, const struct vmf_trap 
 	return r;
 }
 
+void vmf__forgive_layout(struct vmf_ticket *ticket, uint64_t *since)
+{
+	uint64_t now;
+
+	if (ticket->why != VMF_WHY_LAYOUT)
+		return;
+	now = vmf__now(NULL);
+	if (!*since)
+		*since = now;
+	if (now - *since < LAYOUT_NS)
+		ticket->races = ticket->tries = 0;
+}
+
 struct vmf_result vmf__resolve(struct vmf__local *local, const struct vmf_trap *trap, bool interruptible)
 {
 	struct vmf_ticket ticket = { 0 };
+	uint64_t layout_since = 0;
 	struct vmf_result r;
 
 	for (;;) {
 		r = handle(local, trap, &ticket);
+		if (r.code == VMF_RETRY)
+			vmf__forgive_layout(&ticket, &layout_since);
 		/* It is ours by the table: the core has not been told yet, or the caller looked before it was. */
 		if (r.code == VMF_SIGSEGV && r.why != VMF_WHY_PROT && vmf__events_pending(local))
 			(void)vmf__wait(local->port, NULL, 0, 50000, false);
 		else if (r.code != VMF_RETRY)
 			break;
+		else if (ticket.why == VMF_WHY_LAYOUT && vmf__events_quiet(local))
+			continue;
 		else if (vmf_ticket_wait(local->space, &ticket, interruptible))
 			goto signal;
 	}
@@ -239,12 +258,16 @@ ssize_t vmf_write(int fd, const void *p, size_t n)
 
 ssize_t vmf_pread(int fd, void *p, size_t n, off_t at)
 {
-	return call(&(struct call){ .go = go_pread, .fd = fd, .iov = &(struct iovec){ p, n }, .n = 1, .at = at }, VMF_W);
+	struct iovec iov = { p, n };
+
+	return call(&(struct call){ .go = go_pread, .fd = fd, .iov = &iov, .n = 1, .at = at }, VMF_W);
 }
 
 ssize_t vmf_pwrite(int fd, const void *p, size_t n, off_t at)
 {
-	return call(&(struct call){ .go = go_pwrite, .fd = fd, .iov = &(struct iovec){ (void *)p, n }, .n = 1, .at = at }, VMF_R);
+	struct iovec iov = { (void *)p, n };
+
+	return call(&(struct call){ .go = go_pwrite, .fd = fd, .iov = &iov, .n = 1, .at = at }, VMF_R);
 }
 
 ssize_t vmf_readv(int fd, const struct iovec *iov, int n)

@@ -58,10 +58,11 @@ struct vmf__uffdio_move { uint64_t dst, src, len, mode; int64_t move; };
 #define VMF__UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct vmf__uffdio_poison)
 #define VMF__UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct vmf__uffdio_move)
 
-/* A descriptor, close-on-exec and non-blocking, or -errno: by the system call, by /dev/userfaultfd, else for faults of
- * user mode only (*user_only: then system calls on absent pages get EFAULT).  user_only may be NULL. */
+/* A descriptor, close-on-exec and non-blocking, or -errno: by the system call, by /dev/userfaultfd, else for faults
+ * of user mode only (*user_only: then system calls on absent pages get EFAULT).  user_only may be NULL. */
 int vmf__uffd_open(bool *user_only);
-/* The handshake, once for each descriptor: switches `features` on.  0 or -errno; -EINVAL: not all of them are there. */
+/* The handshake, once for each descriptor: switches `features` on.  0 or -errno; -EINVAL: not all of them are
+ * there. */
 int vmf__uffd_api(int fd, uint64_t features);
 /* What this kernel has (a bit set of features), asked of a descriptor of its own.  0: no userfaultfd. */
 uint64_t vmf__uffd_features(void);

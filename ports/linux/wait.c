@@ -2,11 +2,12 @@
  *
  * Waiting and waking: futexes; and, for who must also listen for something else, watches.
  *
- * A fault that waits in the handler of SIGBUS has every signal blocked, and gives way to one that wants to be delivered: it
- * polls an eventfd that wake() writes to and a signalfd of what was not blocked outside.  What was blocked outside stays
- * pending whatever we do, and must not end the wait, or the fault would spin.
+ * A fault that waits in the handler of SIGBUS has every signal blocked, and gives way to one that wants to be
+ * delivered: it polls an eventfd that wake() writes to and a signalfd of what was not blocked outside.  What was
+ * blocked outside stays pending whatever we do, and must not end the wait, or the fault would spin.
  *
- * Order: who sleeps announces itself, then looks at the word; who wakes has changed the word, then looks for sleepers.
+ * Order: who sleeps announces itself, then looks at the word; who wakes has changed the word, then looks for
+ * sleepers.
  */
 #include "port.h"
 
@@ -194,7 +195,8 @@ static int sleep_short(struct vmf__linux *port, const uint32_t *word, uint32_t s
 	return 0;
 }
 
-static int sleep_poll(struct vmf__linux *port, struct vmf__watch *w, int sfd, const uint32_t *word, uint32_t seen, uint64_t ns)
+static int sleep_poll(struct vmf__linux *port, struct vmf__watch *w, int sfd, const uint32_t *word, uint32_t seen,
+		      uint64_t ns)
 {
 	struct pollfd p[2] = { { .fd = sfd, .events = POLLIN }, { .fd = w ? w->fd : -1, .events = POLLIN } };
 	struct timespec t = timespec_of(ns);

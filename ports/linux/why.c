@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Why did it fail?  The kernel says no more than SIGBUS, so the reasons are kept here, by page, for whoever asks: about the
- * last 1,024 (a page has eight places that it can be in).  Nothing is written, and one word read, while nothing fails.
+ * Why did it fail?  The kernel says no more than SIGBUS, so the reasons are kept here, by page, for whoever asks:
+ * about the last 1,024 (a page has eight places that it can be in).  Nothing is written, and one word read, while
+ * nothing fails.
  */
 #include "local.h"
 

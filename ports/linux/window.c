@@ -2,15 +2,17 @@
  *
  * The pmap of this process: windows.
  *
- *	VMF_SHARED   by offset: a mapping of the object's memfd, registered MISSING | MINOR (and WP): a fault maps the frame that
+ *	VMF_SHARED   by offset: a mapping of the object's memfd, registered MISSING | MINOR (and WP): a fault maps the
+ *frame that
  *	             is in the memfd already (CONTINUE); clean pages are write-protected
  *	not shared   by copy: anonymous memory, registered MISSING; a fault copies (COPY, ZEROPAGE)
  *	with pfns    by offset, see raw.c
  *
- *   - A window is mapped PROT_NONE, registered, and only then opened: what is mapped and not registered reads as zeroes.
- *   - attach() and detach() run under the space's lock, which the reader of events may be waiting for.  So nothing here may
- *     raise an event and wait for it: what is unmapped is taken out of the userfaultfd first; by-offset windows, which are
- *     zapped, have a userfaultfd without EVENT_REMOVE; by-copy windows are never zapped.
+ *   - A window is mapped PROT_NONE, registered, and only then opened: what is mapped and not registered reads as
+ *     zeroes.
+ *   - attach() and detach() run under the space's lock, which the reader of events may be waiting for.  So nothing
+ *     here may raise an event and wait for it: what is unmapped is taken out of the userfaultfd first; by-offset
+ *     windows, which are zapped, have a userfaultfd without EVENT_REMOVE; by-copy windows are never zapped.
  */
 #include "local.h"
 
@@ -80,7 +82,8 @@ static int plan_copy(struct plan *p)
 	return 0;
 }
 
-static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct plan *p)
+static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pfn segment, bool wants_raw,
+		     struct plan *p)
 {
 	*p = (struct plan){ .w = { .local = local, .prot = map->prot }, .prot = PROT_NONE };
 	p->bytes = map->pages << VMF__SHIFT;
@@ -91,8 +94,8 @@ static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pf
 	return wants_raw ? plan_raw(local, map, segment, p) : plan_shared(local, map, segment, p);
 }
 
-/* The addresses may be those of a window that the application has just unmapped itself, and the event not been read: what it says
- * must not be taken for this one. */
+/* The addresses may be those of a window that the application has just unmapped itself, and the event not been
+ * read: what it says must not be taken for this one. */
 static int map_pages(struct vmf__local *local, const struct plan *p, uintptr_t hint, bool fixed, uintptr_t *va)
 {
 	int flags = p->flags | MAP_NORESERVE | (fixed ? MAP_FIXED_NOREPLACE : 0), err;
@@ -253,7 +256,8 @@ static int protect_step(const struct vmf__window *w, unsigned prot)
 	int err;
 
 	as.prot = (uint8_t)prot;
-	/* Entries that were made while nothing could be written, and cannot be write-protected, must be asked for again. */
+	/* Entries that were made while nothing could be written, and cannot be write-protected, must be asked for
+	 * again. */
 	if (w->kind == VMF__W_RAW)
 		return vmf__raw_blank(&as, w->va, pages_of(w));
 	err = w->kind == VMF__W_SHARED && !w->wp ? remove_step(w, 0) : 0;
@@ -272,8 +276,8 @@ static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned pr
 	return err ? err : vmf__window_prot(local, va, va + (pages << VMF__SHIFT), prot);
 }
 
-/* Forgetting does as well: where the kernel will not write-protect at the moment, and over long ranges, where write-protecting
- * leaves a mark, and the tables for it, for every page that was never touched. */
+/* Forgetting does as well: where the kernel will not write-protect at the moment, and over long ranges, where
+ * write-protecting leaves a mark, and the tables for it, for every page that was never touched. */
 static int clean_step(const struct vmf__window *w, unsigned arg)
 {
 	if (w->wp && pages_of(w) <= CLEAN_MAX && vmf__uffd_wp(w->local->fd[w->kind], w->va, w->end - w->va, true) == 0)

@@ -105,7 +105,8 @@ static enum vmf_code busy_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	volatile uint32_t a = (uint32_t)req->va | 1, b = a * 77 % 1000003;
 
-	ans->n = a * b / (b + 1) > 0;
+	a = a * b / (b + 1);
+	ans->n = 1;
 	ans->frames[0] = vmf_frame_at(req->object, req->off);
 	return ans->frames[0] ? VMF_OK : VMF_OOM;
 }
@@ -118,7 +119,8 @@ static void test_registers(void)
 	struct vmf_object *o;
 	vmf_va va;
 
-	if (!list_check(&st, !vmf_object_create(st.port, &o, &busy_ops, NULL, 2) && !list_map(&st, o, 2, VMF_R, &va), "trap: mapped"))
+	if (!list_check(&st, !vmf_object_create(st.port, &o, &busy_ops, NULL, 2) && !list_map(&st, o, 2, VMF_R, &va),
+			"trap: mapped"))
 		return;
 	list_check(&st, board_registers(va) == 0 && metal_cpu.traps > before, "trap: all registers are kept");
 	list_free(&st, va, 2);

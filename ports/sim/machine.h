@@ -91,7 +91,7 @@ static inline vmf_va vmf__sim_range_end(const struct sim_mmu *m, const struct si
 }
 
 int vmf__sim_supply(struct vmf_pmap *);
-void vmf__sim_mmu_free(struct sim_mmu *); /* nothing is attached */
+void vmf__sim_mmu_free(struct sim_mmu *);
 
 /* mmu.c: all with the lock held. */
 uint32_t vmf__sim_range_at(const struct sim_mmu *, vmf_va); /* index of the first range that ends after va */

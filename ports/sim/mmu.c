@@ -282,7 +282,7 @@ bool vmf__sim_forget(struct sim_mmu *m, vmf_va va)
 		return true;
 	if (e && !e->owned) {
 		entry_forget(m, e);
-		e = NULL;
+		return true;
 	}
 	if (m->sim->config.store != VMF_BY_COPY || !vmf__sim_range(m, va))
 		return true;
@@ -296,14 +296,21 @@ bool vmf__sim_forget(struct sim_mmu *m, vmf_va va)
 	return true;
 }
 
+static void free_list(struct sim_entry *e)
+{
+	while (e) {
+		struct sim_entry *next = e->next;
+
+		free(e);
+		e = next;
+	}
+}
+
 void vmf__sim_mmu_free(struct sim_mmu *m)
 {
-	struct sim_entry *e;
-
-	while ((e = m->spare)) {
-		m->spare = e->next;
-		free(e);
-	}
+	for (uint32_t i = 0; i < BUCKETS; i++)
+		free_list(m->bucket[i]);
+	free_list(m->spare);
 	free(m->range);
 	free(m);
 }

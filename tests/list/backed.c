@@ -14,7 +14,8 @@ static vmf_va va;
 
 static bool backed_map(struct stage *st, unsigned prot)
 {
-	struct vmf_backed config = { .size = sizeof(config), .ops = &list_backing_ops, .self = &b, .around = 4, .pages = ROOM };
+	struct vmf_backed config = { .size = sizeof(config), .ops = &list_backing_ops, .self = &b, .around = 4,
+				     .pages = ROOM };
 
 	return !vmf_object_backed(st->port, &object, &config) && !list_map(st, object, ROOM, prot, &va);
 }
@@ -76,11 +77,13 @@ static void run_populate(struct stage *st)
 	bool all = true;
 
 	list_backing_open(&b, 4 * LIST_PAGE);
-	if (!list_check(st, !vmf_object_backed(st->port, &object, &config) && list_gap(st, 4, &va), "populate: an object with a backing"))
+	if (!list_check(st, !vmf_object_backed(st->port, &object, &config) && list_gap(st, 4, &va),
+			"populate: an object with a backing"))
 		return;
 	b.bad_read = 3;
 	b.err = 103;
-	list_check(st, list_map_at(st, object, 4, VMF_R, VMF_POPULATE, va) == -VMF_EIO, "populate: a read fails, so none is mapped");
+	list_check(st, list_map_at(st, object, 4, VMF_R, VMF_POPULATE, va) == -VMF_EIO,
+		   "populate: a read fails, so none is mapped");
 	b.bad_read = BACKING_NONE;
 	all = list_check(st, !list_map_at(st, object, 4, VMF_R, VMF_POPULATE, va), "populate: every page is read");
 	reads = b.reads;
@@ -113,7 +116,8 @@ static void sync_pages(struct stage *st)
 		   vmf_page_state(object, 2) == VMF_PRESENT, "sync: written back");
 	list_check(st, !vmf_sync(object, 0, ROOM, NULL) && b.writes == 1, "sync: once");
 	list_check(st, list_writes(st, list_page(va, 2) + 8, 0xd2) && vmf_page_state(object, 2) == VMF_DIRTY &&
-		   !vmf_sync(object, 2, 1, NULL) && b.writes == 2 && b.word[2][2] == 0xd2, "sync: and again after another store");
+		   !vmf_sync(object, 2, 1, NULL) && b.writes == 2 && b.word[2][2] == 0xd2,
+		   "sync: and again after another store");
 }
 
 static void sync_fails(struct stage *st)
@@ -122,8 +126,8 @@ static void sync_fails(struct stage *st)
 
 	b.bad_write = 2;
 	b.err = 122;
-	list_check(st, list_writes(st, list_page(va, 2) + 8, 0xd3) && vmf_sync(object, 0, ROOM, &err) == -VMF_EIO && err == 122,
-		   "sync: a write fails");
+	list_check(st, list_writes(st, list_page(va, 2) + 8, 0xd3) && vmf_sync(object, 0, ROOM, &err) == -VMF_EIO &&
+		   err == 122, "sync: a write fails");
 	list_check(st, vmf_page_state(object, 2) == VMF_DIRTY && list_reads(st, list_page(va, 2) + 8, 0xd3),
 		   "sync: the page is dirty still");
 	b.bad_write = BACKING_NONE;
@@ -144,7 +148,8 @@ static void run_sync(struct stage *st)
 		sync_fails(st);
 	}
 	list_check(st, list_writes(st, list_page(va, PAGES - 1) + TAIL, last) && !vmf_sync(object, 0, ROOM, NULL) &&
-		   b.word[PAGES - 1][TAIL / 4] == list_backing_word(PAGES - 1, TAIL / 4), "sync: nothing is written past the end");
+		   b.word[PAGES - 1][TAIL / 4] == list_backing_word(PAGES - 1, TAIL / 4),
+		   "sync: nothing is written past the end");
 	backed_close(st, "sync: closed");
 }
 

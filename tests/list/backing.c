@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * See backing.h.  A read gives whole pages, as a disk does: past the end of the backing they are full of what must not be
- * seen.
+ * See backing.h.  A read gives whole pages, as a disk does: past the end of the backing they are full of what must not
+ * be seen.
  */
 #include "backing.h"
 

@@ -45,9 +45,10 @@ static void scratch(struct stage *st)
 	    !device_open(st, &d, VMF_R | VMF_W, &one, "nopfn: mapped to write"))
 		return;
 	if (list_check(st, !list_map(st, d.object, 1, VMF_R, &other), "nopfn: and again to read")) {
-		list_check(st, list_writes(st, one + st->scratch_at, 0xd00d) && list_reads(st, other + st->scratch_at, 0xd00d) &&
-			   !vmf_revoke(d.object, 0, 1) && list_reads(st, one + st->scratch_at, 0xd00d),
-			   "nopfn: a store reaches the device");
+		list_check(st, list_writes(st, one + st->scratch_at, 0xd00d) &&
+			   list_reads(st, other + st->scratch_at, 0xd00d), "nopfn: a store reaches the device");
+		list_check(st, !vmf_revoke(d.object, 0, 1) && list_reads(st, one + st->scratch_at, 0xd00d),
+			   "nopfn: and stays there after a revoke");
 		list_free(st, other, 1);
 	}
 	device_close(st, &d, one);
@@ -60,7 +61,8 @@ static void attributes(struct stage *st)
 	vmf_va va;
 
 	if (device_open(st, &weak, VMF_R, &va, "attributes: mapped")) {
-		list_fails(st, va, VMF_R, VMF_SIGBUS, VMF_WHY_ATTR, "attributes: those that do not cover the device's are refused");
+		list_fails(st, va, VMF_R, VMF_SIGBUS, VMF_WHY_ATTR,
+			   "attributes: those that do not cover the device's are refused");
 		device_close(st, &weak, va);
 	}
 	if (list_can(st, STAGE_ALIEN, "attributes: those that cannot be had are refused") &&
@@ -113,9 +115,11 @@ static void raw(struct stage *st)
 	vmf_va va;
 
 	asked = 0;
-	if (!list_check(st, !vmf_object_create(st->port, &o, &counting_ops, &first, 2) && list_gap(st, 2, &va), "raw: an object"))
+	if (!list_check(st, !vmf_object_create(st->port, &o, &counting_ops, &first, 2) &&
+			list_gap(st, 2, &va), "raw: an object"))
 		return;
-	list_check(st, map_raw(st, o, first.n + st->device.pages - 1, va) == -VMF_EPERM, "raw: the second page is in a hole");
+	list_check(st, map_raw(st, o, first.n + st->device.pages - 1, va) == -VMF_EPERM,
+		   "raw: the second page is in a hole");
 	list_fails(st, va, VMF_R, VMF_SIGSEGV, VMF_WHY_NONE, "raw: so the first is not there either");
 	if (list_check(st, !map_raw(st, o, first.n, va), "raw: mapped"))
 		list_check(st, word_there(st, va) && !asked, "raw: there without a fault");

@@ -47,8 +47,8 @@ static void ring_nopage(struct stage *st)
 		right &= list_reads(st, list_page(ring_va, i) + 28, 0x1000 + i);
 	list_check(st, right, "nopage: scattered frames of a driver");
 	if (list_keeps(st, "nopage: a store reaches the frame"))
-		list_check(st, list_writes(st, list_page(ring_va, 3) + 4, 0xfeed) && frame_words(st, ring_frames[3])[1] == 0xfeed,
-			   "nopage: a store reaches the frame");
+		list_check(st, list_writes(st, list_page(ring_va, 3) + 4, 0xfeed) &&
+			   frame_words(st, ring_frames[3])[1] == 0xfeed, "nopage: a store reaches the frame");
 	if (list_can(st, STAGE_SHOWS, "nopage: the entry is right"))
 		list_check(st, st->shows(st, ring_va, vmf_frame_pfn(ring_frames[0]), (struct vmf_attr){ .type = VMF_WB }),
 			   "nopage: the entry is right");
@@ -159,14 +159,17 @@ static enum vmf_code dirty_mkwrite(const struct vmf_req *req, struct vmf_ans *an
 	return VMF_OK;
 }
 
-/* A transfer that takes until somebody has waited for it. */
+/* A transfer that takes until somebody waits for it: slow_poll() is ready no sooner than we have said that we wait. */
 static enum vmf_code slow_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 {
-	s.asked++;
+	bool ready;
+
 	ans->wait = &s.done;
 	ans->seq = vmf_wait_seq(&s.done);
 	ans->why = VMF_WHY_IO;
-	return s.ready ? give(ans, req->off, 1) : VMF_RETRY;
+	ready = s.ready;
+	s.asked++;
+	return ready ? give(ans, req->off, 1) : VMF_RETRY;
 }
 
 static void slow_poll(void *arg)
@@ -255,19 +258,22 @@ static bool small_close(struct stage *st, vmf_va va)
 	return list_soon(&s.released, 1) && s.opened == s.closed;
 }
 
+/* Does page i of the area show page i of the object? */
+static bool right(struct stage *st, vmf_va va, unsigned i) { return list_reads(st, list_page(va, i) + 28, 0x2000 + i); }
+
 static void small_revoke(struct stage *st)
 {
 	vmf_va va;
 
 	if (!list_check(st, small_open(st, &plain_ops, VMF_R | VMF_W, &va), "revoke: mapped"))
 		return;
-	list_check(st, list_reads(st, va + 28, 0x2000) && s.asked == 1, "revoke: a page is there");
-	list_check(st, list_reads(st, va + 28, 0x2000) && s.asked == 1, "revoke: and read without a fault");
+	list_check(st, right(st, va, 0) && s.asked == 1, "revoke: a page is there");
+	list_check(st, right(st, va, 0) && s.asked == 1, "revoke: and read without a fault");
 	if (list_keeps(st, "revoke: then it faults again"))
-		list_check(st, !vmf_revoke(s.object, 0, 1) && list_reads(st, va + 28, 0x2000) && s.asked == 2,
+		list_check(st, !vmf_revoke(s.object, 0, 1) && right(st, va, 0) && s.asked == 2,
 			   "revoke: then it faults again");
 	else
-		list_check(st, !vmf_revoke(s.object, 0, 1) && list_reads(st, va + 28, 0x2000) && s.asked == 1,
+		list_check(st, !vmf_revoke(s.object, 0, 1) && right(st, va, 0) && s.asked == 1,
 			   "revoke: and keeps the bytes");
 	list_check(st, small_close(st, va), "revoke: closed and released");
 }
@@ -277,10 +283,11 @@ static void small_run(struct stage *st)
 	struct vmf_map m = { .size = sizeof(m), .flags = st->flags, .pages = 2, .off = 1, .prot = VMF_R };
 	vmf_va va, part;
 
-	if (!list_check(st, small_open(st, &run_ops, VMF_R, &va) && !vmf_map(st->space, s.object, &m, &part), "run: mapped"))
+	if (!list_check(st, small_open(st, &run_ops, VMF_R, &va) && !vmf_map(st->space, s.object, &m, &part),
+			"run: mapped"))
 		return;
-	list_check(st, list_reads(st, list_page(va, 1) + 28, 0x2001) && list_reads(st, va + 28, 0x2000) &&
-		   list_reads(st, list_page(va, 3) + 28, 0x2003) && s.asked == 1, "run: pages around the one that was asked for");
+	list_check(st, right(st, va, 1) && right(st, va, 0) && right(st, va, 3) && s.asked == 1,
+		   "run: pages around the one that was asked for");
 	list_check(st, list_reads(st, part + 28, 0x2001) && list_reads(st, list_page(part, 1) + 28, 0x2002) && s.asked == 2,
 		   "run: an area shows its part of it");
 	list_free(st, part, 2);
@@ -293,9 +300,8 @@ static void small_install(struct stage *st)
 
 	if (!list_check(st, small_open(st, &install_ops, VMF_R, &va), "fault: mapped"))
 		return;
-	list_check(st, list_reads(st, va + 28, 0x2000) && list_reads(st, list_page(va, 1) + 28, 0x2001) && s.asked == 1,
-		   "fault: a driver that installs");
-	list_check(st, list_reads(st, list_page(va, 2) + 28, 0x2002) && s.asked == 2, "fault: or has the next one asked");
+	list_check(st, right(st, va, 0) && right(st, va, 1) && s.asked == 1, "fault: a driver that installs");
+	list_check(st, right(st, va, 2) && s.asked == 2, "fault: or has the next one asked");
 	list_check(st, small_close(st, va), "fault: closed and released");
 }
 
@@ -308,7 +314,7 @@ static void small_wrong(struct stage *st)
 	list_fails(st, va, VMF_R, VMF_SIGBUS, VMF_WHY_DRIVER, "answer: nothing is handed over");
 	list_fails(st, list_page(va, 1), VMF_R, VMF_POISON, VMF_WHY_DRIVER, "answer: the memory is broken");
 	list_check(st, st->failed.err == 17, "answer: with the driver's own number");
-	list_check(st, list_reads(st, list_page(va, 2) + 28, 0x2002), "answer: the page beside it");
+	list_check(st, right(st, va, 2), "answer: the page beside it");
 	list_check(st, small_close(st, va), "answer: closed and released");
 }
 
@@ -320,15 +326,14 @@ static void small_split_area(struct stage *st)
 		return;
 	s.no_cut = list_page(va, 1);
 	list_check(st, vmf_unmap(st->space, list_page(va, 1), 1) == -VMF_EPERM &&
-		   vmf_protect(st->space, list_page(va, 1), 1, VMF_R) == -VMF_EPERM && list_reads(st, list_page(va, 1) + 28, 0x2001) &&
+		   vmf_protect(st->space, list_page(va, 1), 1, VMF_R) == -VMF_EPERM && right(st, va, 1) &&
 		   s.opened == 1 && !s.closed, "split: the driver refuses, and nothing has changed");
 	s.no_cut = 0;
 	list_check(st, !vmf_protect(st->space, list_page(va, 1), 1, VMF_R) && s.opened == 4 && s.closed == 1,
 		   "split: into three");
 	list_fails(st, list_page(va, 1), VMF_W, VMF_SIGSEGV, VMF_WHY_PROT, "split: the middle one is read-only");
-	list_check(st, list_writes(st, va, 1) && list_reads(st, list_page(va, 1) + 28, 0x2001) &&
-		   list_writes(st, list_page(va, 2), 1) && list_reads(st, list_page(va, 3) + 28, 0x2003),
-		   "split: each shows its own pages");
+	list_check(st, list_writes(st, va, 1) && right(st, va, 1) && list_writes(st, list_page(va, 2), 1) &&
+		   right(st, va, 3), "split: each shows its own pages");
 	list_check(st, small_close(st, va), "split: closed as often as opened");
 }
 
@@ -362,7 +367,7 @@ static void small_retry(struct stage *st)
 	if (!list_check(st, small_open(st, &slow_ops, VMF_R, &va), "retry: mapped"))
 		return;
 	st->poll(st, slow_poll, NULL);
-	list_check(st, list_reads(st, va + 28, 0x2000) && s.polls == 1, "retry: waits, and the second try completes");
+	list_check(st, right(st, va, 0) && s.polls == 1, "retry: waits, and the second try completes");
 	list_check(st, s.asked == 2, "retry: asked again once");
 	st->poll(st, NULL, NULL);
 	list_check(st, small_close(st, va), "retry: closed and released");
@@ -377,12 +382,12 @@ static void small_nested(struct stage *st)
 	s.touch = list_page(ring_va, 6) + 28;
 	s.want = 0x1006;
 	s.sure = true;
-	list_check(st, list_reads(st, va + 28, 0x2000) && s.touched, "nested: a handler faults on another area");
+	list_check(st, right(st, va, 0) && s.touched, "nested: a handler faults on another area");
 	s.touch = list_page(va, 1) + 28;
 	s.want = 0x2001;
 	s.sure = false;
 	st->failed = (struct vmf_result){ 0 };
-	list_check(st, list_reads(st, list_page(va, 2) + 28, 0x2002) && !s.touched && st->failed.code == VMF_SIGBUS &&
+	list_check(st, right(st, va, 2) && !s.touched && st->failed.code == VMF_SIGBUS &&
 		   st->failed.why == VMF_WHY_POLICY, "nested: a handler that touches its own area is told so");
 	list_check(st, small_close(st, va), "nested: closed and released");
 }

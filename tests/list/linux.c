@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The list on the Linux port, in this process: threaded or in context, by offset or by copy.  Loads and stores are real ones;
- * what fails is a signal, and vmf_fault_why() says the reason.  The device is an aperture of a memfd.
+ * The list on the Linux port, in this process: threaded or in context, by offset or by copy.  Loads and stores are real
+ * ones; what fails is a signal, and vmf_fault_why() says the reason.  The device is an aperture of a memfd.
  */
 #include <vmfault/linux.h>
 #include <vmfault/pmap.h>
@@ -207,7 +207,8 @@ int main(int argc, char **argv)
 	struct stage st = { 0 };
 	char name[64];
 
-	if ((strcmp(mode, "threaded") && strcmp(mode, "in-context")) || (strcmp(store, "by-offset") && strcmp(store, "by-copy")))
+	if ((strcmp(mode, "threaded") && strcmp(mode, "in-context")) ||
+	    (strcmp(store, "by-offset") && strcmp(store, "by-copy")))
 		usage();
 	signal(SIGALRM, vmtest_alarm);
 	alarm(20);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * The list: what every port must do, case by case, written against a stage that the port sets up.  Freestanding: it runs on
- * a bare machine as it does in a process.
+ * The list: what every port must do, case by case, written against a stage that the port sets up.  Freestanding: it
+ * runs on a bare machine as it does in a process.
  *
- * Each check is a line: `ok N name`, `not ok N name`, or `skip N name # reason` where the port cannot do it.  A name begins
- * with its case; `# SIGBUS/EOF` before a line is what an access that had to fail was told.
+ * Each check is a line: `ok N name`, `not ok N name`, or `skip N name # reason` where the port cannot do it.  A name
+ * begins with its case; `# SIGBUS/EOF` before a line is what an access that had to fail was told.
  */
 #ifndef VMF_TESTS_LIST_H
 #define VMF_TESTS_LIST_H
@@ -44,7 +44,8 @@ struct stage {
 	int (*touch)(struct stage *, vmf_va, uint32_t *, bool sure);
 	/* Calls the function at va; what it returns. */
 	unsigned (*run)(struct stage *, vmf_va);
-	/* From now on f(arg) is called while a fault waits (perhaps at other times, too; on another thread); NULL: no more. */
+	/* From now on f(arg) is called while a fault waits (perhaps at other times, and on another thread); NULL: no
+	 * more. */
 	void (*poll)(struct stage *, void (*f)(void *), void *arg);
 	/* Does the entry that the hardware uses at va show this page, like this? */
 	bool (*shows)(struct stage *, vmf_va, vmf_pfn, struct vmf_attr);
@@ -82,7 +83,8 @@ int list_map_at(struct stage *, struct vmf_object *, uint64_t pages, unsigned pr
 /* A range of addresses that nothing is mapped at. */
 bool list_gap(struct stage *, uint64_t pages, vmf_va *);
 void list_free(struct stage *, vmf_va, uint64_t pages);
-/* Does the word get there?  Polls: what a fault on another thread leaves behind comes a moment after ours has gone on. */
+/* Does the word get there?  Polls: what a fault on another thread leaves behind comes a moment after ours has gone
+ * on. */
 bool list_soon(const _Atomic unsigned *word, unsigned want);
 
 /* The cases, by subject. */

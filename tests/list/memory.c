@@ -39,8 +39,10 @@ static void protect(struct stage *st, vmf_va va)
 	list_check(st, !vmf_protect(st->space, va, 2, VMF_R) && list_reads(st, va + 64, 0) &&
 		   list_reads(st, list_page(va, 1) + 64, 1), "protect: still reads");
 	list_fails(st, va, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT, "protect: no store any more");
-	list_check(st, vmf_protect(st->space, va, 1, VMF_R | VMF_W | VMF_X) == -VMF_EPERM, "protect: not beyond what was asked for");
-	list_check(st, !vmf_protect(st->space, va, 1, VMF_R | VMF_W) && list_writes(st, va + 64, 0), "protect: stores again");
+	list_check(st, vmf_protect(st->space, va, 1, VMF_R | VMF_W | VMF_X) == -VMF_EPERM,
+		   "protect: not beyond what was asked for");
+	list_check(st, !vmf_protect(st->space, va, 1, VMF_R | VMF_W) && list_writes(st, va + 64, 0),
+		   "protect: stores again");
 	list_fails(st, list_page(va, 1), VMF_W, VMF_SIGSEGV, VMF_WHY_PROT, "protect: but not beside it");
 }
 
@@ -50,7 +52,8 @@ static void unmap(struct stage *st, vmf_va va)
 	list_fails(st, list_page(va, 11), VMF_R, VMF_SIGSEGV, VMF_WHY_NONE, "unmap: nothing is there");
 	list_check(st, list_reads(st, list_page(va, 9) + 64, 9) && list_reads(st, list_page(va, 12) + 64, 12),
 		   "unmap: the pages beside them");
-	list_check(st, vmf_protect(st->space, list_page(va, 9), 2, VMF_R) == -VMF_EFAULT, "unmap: no protecting over the hole");
+	list_check(st, vmf_protect(st->space, list_page(va, 9), 2, VMF_R) == -VMF_EFAULT,
+		   "unmap: no protecting over the hole");
 }
 
 static void run_zero(struct stage *st)
@@ -79,7 +82,8 @@ static void run_private(struct stage *st)
 		return;
 	if (!list_can(st, STAGE_PRIVATE, "private: bytes of its own")) {
 		list_check(st, vmf_map(st->space, o, &m, &one) == -VMF_ENOSYS, "private: and says so");
-	} else if (list_check(st, !vmf_map(st->space, o, &m, &one) && !vmf_map(st->space, o, &m, &other), "private: mapped twice")) {
+	} else if (list_check(st, !vmf_map(st->space, o, &m, &one) && !vmf_map(st->space, o, &m, &other),
+			      "private: mapped twice")) {
 		list_check(st, list_writes(st, one, 1) && list_writes(st, other, 2) && list_reads(st, one, 1) &&
 			   list_reads(st, other, 2), "private: bytes of its own");
 		list_free(st, one, 1);
@@ -138,7 +142,8 @@ static void run_populate(struct stage *st)
 	vmf_va va;
 
 	p.asked = p.closed = 0;
-	if (!list_check(st, !vmf_object_create(st->port, &o, &some_ops, NULL, 4) && list_gap(st, 4, &va), "populate: an object"))
+	if (!list_check(st, !vmf_object_create(st->port, &o, &some_ops, NULL, 4) &&
+			list_gap(st, 4, &va), "populate: an object"))
 		return;
 	for (unsigned i = 0; i < 4; i++) {
 		p.frame[i] = vmf_frame_at(o, i);
@@ -158,11 +163,13 @@ static void bolt(struct stage *st, struct vmf_object *o, vmf_va va)
 {
 	if (!list_check(st, !list_map_at(st, o, st->bolts, VMF_R | VMF_W, VMF_BOLT, va), "bolts: all that there are"))
 		return;
-	list_check(st, list_writes(st, list_page(va, 1) + 128, 1) && list_reads(st, va + 128, 0), "bolts: bolted pages are memory");
+	list_check(st, list_writes(st, list_page(va, 1) + 128, 1) && list_reads(st, va + 128, 0),
+		   "bolts: bolted pages are memory");
 	list_check(st, list_map_at(st, o, 1, VMF_R, VMF_BOLT, list_page(va, st->bolts)) == -VMF_ENOSPC,
 		   "bolts: in use, all of them");
 	if (list_keeps(st, "bolts: again after a revoke"))
-		list_check(st, !vmf_revoke(o, 1, 1) && list_reads(st, list_page(va, 1) + 128, 1), "bolts: again after a revoke");
+		list_check(st, !vmf_revoke(o, 1, 1) && list_reads(st, list_page(va, 1) + 128, 1),
+			   "bolts: again after a revoke");
 	list_check(st, !vmf_unmap(st->space, va, st->bolts) && !list_map_at(st, o, st->bolts, VMF_R | VMF_W, VMF_BOLT, va),
 		   "bolts: free again");
 	list_free(st, va, st->bolts);
