@@ -148,9 +148,9 @@ static double vmfault_run(unsigned threads, bool zero, unsigned mode)
 		.size = sizeof(m), .flags = zero ? 0 : VMF_SHARED, .pages = pages, .prot = VMF_R | VMF_W,
 	};
 	struct vmf_port *port;
-	struct vmf_space *space;
-	struct vmf_object *object;
-	vmf_va at;
+	struct vmf_space *space = NULL;
+	struct vmf_object *object = NULL;
+	vmf_va at = 0;
 	double us;
 	int err = vmf_linux_open(&port, NULL);
 

@@ -19,6 +19,8 @@ static const char *const about[] = {
 	"A client is refused before its first fault, with one line on stderr, if its regions are unaligned, "
 	"overlap, wrap or exceed the image, or if its message is broken or does not come with exactly one "
 	"userfaultfd within 5 seconds.",
+	"A client that was refused, or that closed its socket, is held until its process has ended: if its userfaultfd "
+	"were closed before, its absent pages would turn into zeroes.",
 	"When a client is gone, one line on stdout says what it took:",
 	"client PID: pages N, faults N, bytes N, zero N, removed N, time S s, end REASON",
 	"pages were entered, of which zero needed no read; bytes were read from IMAGE; removed pages were given "

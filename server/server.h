@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The page server: one image, one socket, one port, one pool of threads, and its clients.  The first thread accepts
- * clients and takes signals; the pool serves, so that a read of the image that hangs does not keep the server from ending.
+ * clients and takes signals; the pool serves.  So a read of the image that hangs does not keep the server from ending.
  *
  * Rules
  *   - No descriptor that a client handed over is closed while the memory behind it lives: closing the last copy makes

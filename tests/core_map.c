@@ -416,6 +416,46 @@ static void protect_needs_all_of_the_range(void)
 	}
 }
 
+/* The second of three areas fails: the first allows again what it allowed, and no more than that. */
+static void a_failed_protect_is_undone(void)
+{
+	for (unsigned with = 0; with < 12; with++) {
+		const struct vmf_sim_config config = {
+			.size = sizeof(config), .store = (uint8_t)(with % 3), .protect = with / 3 % 2, .ram_pages = RAM,
+		};
+		unsigned from = with < 6 ? VMF_R : VMF_R | VMF_W, to = with < 6 ? VMF_R | VMF_W : VMF_R;
+		struct vmf_map map;
+		struct driver d;
+		struct rig r;
+
+		rig_open_as(&r, &config);
+		driver_open(&d, &r, 64);
+		for (unsigned i = 0; i < 3; i++) {
+			map = rig_map(&r, 2, from);
+			map.maxprot = VMF_R | VMF_W;
+			map.flags |= VMF_FIXED;
+			map.va = BASE + i * 2 * PAGE;
+			map.off = i * 2;
+			CHECK_ERR(vmf_map(r.space, d.object, &map, NULL), 0);
+			CHECK_EQ(rig_byte(&r, map.va), 0);
+			if (from & VMF_W)
+				CHECK_OK(vmf_sim_store(r.space, map.va, "a", 1));
+		}
+		vmf_sim_fail(r.sim, VMF_SIM_PROTECT, 2, VMF_EBUSY);
+		CHECK_ERR(vmf_protect(r.space, BASE, 6, to), -VMF_EBUSY);
+		CHECK_EQ(d.opened - d.closed, 3);
+		for (unsigned i = 0; i < 3; i++) {
+			struct vmf_result result = vmf_sim_store(r.space, BASE + i * 2 * PAGE, "b", 1);
+
+			CHECK_EQ(result.code, from & VMF_W ? VMF_OK : VMF_SIGSEGV);
+			CHECK_EQ(rig_byte(&r, BASE + i * 2 * PAGE), from & VMF_W ? 'b' : 0);
+		}
+		CHECK_ERR(vmf_unmap(r.space, BASE, 6), 0);
+		driver_close(&d);
+		rig_close(&r);
+	}
+}
+
 static void populate_brings_all_or_nothing(void)
 {
 	struct vmf_map map;
@@ -814,6 +854,7 @@ static const struct vmtest tests[] = {
 	VMTEST(a_cut_can_be_refused),
 	VMTEST(pieces_are_opened_and_closed),
 	VMTEST(protect_needs_all_of_the_range),
+	VMTEST(a_failed_protect_is_undone),
 	VMTEST(populate_brings_all_or_nothing),
 	VMTEST(bolts_are_counted),
 	VMTEST(raw_at_map_time),

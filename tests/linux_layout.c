@@ -287,6 +287,7 @@ static void children_of_their_own(void)
 {
 	struct rig r;
 
+	signal(SIGBUS, SIG_DFL);
 	BOTH_MODES(&r) {
 		struct file f;
 		int status;

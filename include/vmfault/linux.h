@@ -165,7 +165,10 @@ struct vmf_adopt {
 /* A space that is the memory of whoever handed over this userfaultfd (which stays the caller's, and is made
  * O_NONBLOCK). The regions of the session become areas of `object`, entered by copy; pages on a region's removed
  * list read zero. A session that somebody else served before goes on where it was: its journal is applied, and its
- * ranges are woken. The object should be VMF_STREAM if nobody else uses it.  adopt NULL: as if zeroed.
+ * ranges are woken.
+ * A page that is unmapped is forgotten, one that is moved keeps its bytes.  A child that the other process forks is not
+ * served: its absent pages are poisoned.
+ * The object should be VMF_STREAM if nobody else uses it, and has to be for huge pages.  adopt NULL: as if zeroed.
  * -VMF_EINVAL: not a userfaultfd, or not a session; -VMF_ENOSYS: it cannot do what is needed; -VMF_EFAULT: a region
  * is not registered; -VMF_EGONE: the process is gone. */
 int vmf_linux_adopt(struct vmf_port *, struct vmf_space **, int uffd, struct vmf_session *, struct vmf_object *,
@@ -176,7 +179,8 @@ void vmf_linux_adopt_close(struct vmf_space *);
 /* Call when the descriptor is readable, or when vmf_linux_due() says so; by several threads at once if you like.
  * Reads what there is, applies removes first, resolves faults.  Blocks only in the backing, and for some
  * milliseconds where a parked fault will be ready soon.  Returns how many faults it resolved; -VMF_EGONE: the
- * process is gone; else what `failed` said. */
+ * process is gone; -VMF_ENOSPC: its layout is in more pieces than the session has room for; else what `failed` said
+ * (without one: -VMF_EIO). */
 int vmf_linux_serve(struct vmf_space *);
 /* ns until vmf_linux_serve() should be called though the descriptor is not readable; UINT64_MAX: no need. */
 uint64_t vmf_linux_due(struct vmf_space *);

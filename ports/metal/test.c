@@ -66,7 +66,7 @@ static void setup(void)
 		.name = board.name, .port = st.port, .space = st.space, .store = VMF_BY_ADDRESS, .flags = VMF_SHARED,
 		.bolts = board.bolts, .device = board.device, .word_at = board.word_at, .word = board.word, .weak = board.weak,
 		.answer = { board.answer[0], board.answer[1] }, .peek = peek, .poke = poke, .touch = touch, .run = run,
-		.poll = poll, .shows = shows, .put = metal_puts,
+		.poll = poll, .patience = 10000, .shows = shows, .put = metal_puts,
 		.cannot = { [STAGE_SCRATCH] = "its register cannot be written", [STAGE_PRIVATE] = "no windows by copy",
 			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
 			    [STAGE_BOLTS] = board.bolts ? NULL : "its page tables have none" },

@@ -115,7 +115,7 @@ static enum vmf_code give(struct vmf_ans *ans, vmf_pgoff first, uint32_t n)
 static enum vmf_code plain_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	s.asked++;
-	return give(ans, req->off, 1);
+	return req->off < SMALL ? give(ans, req->off, 1) : VMF_OOM;
 }
 
 static enum vmf_code run_nopage(const struct vmf_req *req, struct vmf_ans *ans)
@@ -175,9 +175,8 @@ static enum vmf_code slow_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 static void slow_poll(void *arg)
 {
 	(void)arg;
-	if (!s.asked || s.ready)
+	if (!s.asked || s.ready || ++s.polls < s.st->patience)
 		return;
-	s.polls++;
 	s.ready = true;
 	vmf_wake(s.st->port, &s.done);
 }
@@ -250,10 +249,11 @@ static bool small_open(struct stage *st, const struct vmf_ops *ops, unsigned pro
 	return small_create(st, ops) && !list_map(st, s.object, SMALL, prot, va);
 }
 
-/* It may be held a moment longer by a fault on another thread. */
+/* va 0: no area.  It may be held a moment longer by a fault on another thread. */
 static bool small_close(struct stage *st, vmf_va va)
 {
-	list_free(st, va, SMALL);
+	if (va)
+		list_free(st, va, SMALL);
 	vmf_object_put(s.object);
 	return list_soon(&s.released, 1) && s.opened == s.closed;
 }
@@ -292,6 +292,25 @@ static void small_run(struct stage *st)
 		   "run: an area shows its part of it");
 	list_free(st, part, 2);
 	list_check(st, small_close(st, va), "run: closed and released");
+}
+
+static void small_eof(struct stage *st)
+{
+	struct vmf_map m = { .size = sizeof(m), .flags = st->flags, .pages = 2, .off = SMALL - 1, .prot = VMF_R };
+	vmf_va va = 0;
+	int err;
+
+	if (!list_check(st, small_create(st, &plain_ops), "eof: an object"))
+		return;
+	err = vmf_map(st->space, s.object, &m, &va);
+	if (err == -VMF_ENOSYS) {
+		list_skip(st, "eof: past the end of the object", "a window is no longer than its object");
+	} else if (list_check(st, !err, "eof: mapped beyond the object")) {
+		list_check(st, list_reads(st, va + 28, 0x2000 + SMALL - 1), "eof: its last page");
+		list_fails(st, list_page(va, 1), VMF_R, VMF_SIGBUS, VMF_WHY_EOF, "eof: past the end of the object");
+		list_check(st, s.asked == 1, "eof: the driver is not asked");
+	}
+	list_check(st, small_close(st, va), "eof: closed and released");
 }
 
 static void small_install(struct stage *st)
@@ -339,8 +358,8 @@ static void small_split_area(struct stage *st)
 
 static void small_dirty(struct stage *st)
 {
+	vmf_va va, other;
 	bool protects;
-	vmf_va va;
 
 	if (!list_keeps(st, "mkwrite: stores announce themselves once"))
 		return;
@@ -351,6 +370,9 @@ static void small_dirty(struct stage *st)
 		list_check(st, s.written == 0, "mkwrite: a load announces nothing");
 	list_check(st, list_writes(st, va, 1) && list_writes(st, va, 2) && s.written == 1,
 		   "mkwrite: stores announce themselves once");
+	list_check(st, !list_map(st, s.object, 1, VMF_R | VMF_W, &other) && list_writes(st, other, 2) && s.written == 1,
+		   "mkwrite: once for all areas");
+	list_free(st, other, 1);
 	list_check(st, !vmf_revoke(s.object, 0, 1) && list_reads(st, va, 2) && list_writes(st, va, 3) && s.written == 2,
 		   "mkwrite: once again after a revoke");
 	list_check(st, !vmf_sync(s.object, 0, 1, NULL) && list_writes(st, va, 4) && s.written == 3,
@@ -367,7 +389,8 @@ static void small_retry(struct stage *st)
 	if (!list_check(st, small_open(st, &slow_ops, VMF_R, &va), "retry: mapped"))
 		return;
 	st->poll(st, slow_poll, NULL);
-	list_check(st, right(st, va, 0) && s.polls == 1, "retry: waits, and the second try completes");
+	list_check(st, right(st, va, 0) && s.polls == st->patience,
+		   "retry: waits, and the second try completes");
 	list_check(st, s.asked == 2, "retry: asked again once");
 	st->poll(st, NULL, NULL);
 	list_check(st, small_close(st, va), "retry: closed and released");
@@ -416,6 +439,7 @@ void list_run_drivers(struct stage *st)
 	ring_window(st);
 	ring_nopage(st);
 	small_run(st);
+	small_eof(st);
 	small_install(st);
 	small_wrong(st);
 	ring_sigbus(st);

@@ -191,6 +191,7 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	st->touch = mode == VMF_THREADED ? touch : touch_in_context;
 	st->run = run;
 	st->poll = poll_with;
+	st->patience = 4;
 	st->shows = shows;
 	st->put = put;
 }
@@ -210,10 +211,11 @@ int main(int argc, char **argv)
 	if ((strcmp(mode, "threaded") && strcmp(mode, "in-context")) ||
 	    (strcmp(store, "by-offset") && strcmp(store, "by-copy")))
 		usage();
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGALRM, vmtest_alarm);
 	alarm(20);
 	snprintf(name, sizeof(name), "linux, %s, %s", mode, store);
-	st.name = name;
+	st.name = vmtest_case = name;
 	setup(&st, strcmp(mode, "threaded") ? VMF_IN_CONTEXT : VMF_THREADED, !strcmp(store, "by-copy"));
 	printf("# %s\n", st.name);
 	list_run(&st);

@@ -47,6 +47,7 @@ struct stage {
 	/* From now on f(arg) is called while a fault waits (perhaps at other times, and on another thread); NULL: no
 	 * more. */
 	void (*poll)(struct stage *, void (*f)(void *), void *arg);
+	unsigned patience; /* after so many calls of f a fault has waited for long */
 	/* Does the entry that the hardware uses at va show this page, like this? */
 	bool (*shows)(struct stage *, vmf_va, vmf_pfn, struct vmf_attr);
 	void (*put)(const char *); /* a piece of a line */

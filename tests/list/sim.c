@@ -115,6 +115,9 @@ int main(int argc, char **argv)
 		.size = sizeof(config), .store = st.store, .protect = protect, .ram_pages = 512, .bolts = BOLTS,
 	};
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGALRM, vmtest_alarm);
+	vmtest_case = st.name;
 	alarm(20);
 	CHECK_ERR(vmf_sim_open(&sim, &config), 0);
 	CHECK_ERR(vmf_sim_space(sim, &st.space), 0);
@@ -133,6 +136,7 @@ int main(int argc, char **argv)
 	st.touch = touch;
 	st.run = run;
 	st.poll = poll_with;
+	st.patience = 1; /* nothing else happens before the wait is over */
 	st.shows = shows;
 	st.put = put;
 	printf("# %s%s\n", st.name, protect ? "" : ", without write-protection");

@@ -84,6 +84,9 @@ int main(void)
 			    [STAGE_POLL] = "its waits are over at once", [STAGE_BOLTS] = "it has none" },
 	};
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGALRM, vmtest_alarm);
+	vmtest_case = st.name;
 	alarm(20);
 	CHECK_ERR(tiny_port(&host, &st.port), 0);
 	CHECK_ERR(vmf_space_create(st.port, &st.space, &pmap.pmap), 0);

@@ -18,5 +18,6 @@ fi
 	-I"$VMF_SOURCE" -I"$VMF_SOURCE/include" "$here/fuzz_handshake.c" "$VMF_SOURCE"/server/{handshake,regions}.c \
 	-ljansson -o "$tmp/fuzz"
 cd "$tmp"
-./fuzz -max_total_time="${1:-15}" -max_len=4096 -close_fd_mask=1 corpus "$here/server/corpus" 2>log || { tail -n 40 log; exit 1; }
+./fuzz -max_total_time="${1:-15}" -max_len=4096 -close_fd_mask=1 corpus "$here/server/corpus" 2>log ||
+	{ tail -n 40 log; exit 1; }
 tail -n 3 log
