@@ -53,7 +53,7 @@ check-clang: $(BUILD)-clang/build.ninja
 
 check-asan: $(BUILD)-asan/build.ninja
 	ninja -C $(BUILD)-asan -j $(JOBS)
-	$(MESON_TEST) -C $(BUILD)-asan --no-suite ground --no-suite qemu
+	$(MESON_TEST) -C $(BUILD)-asan --no-suite ground --no-suite qemu --no-suite bench
 
 check-tsan: $(BUILD)-tsan/build.ninja
 	ninja -C $(BUILD)-tsan -j $(JOBS)
