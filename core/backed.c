@@ -208,7 +208,7 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 		return false;
 	while (lo > b->lo && page_wanted(vmf__page_at(o, lo - 1)) && vmf__page_make(o, lo - 1))
 		lo--;
-	while (hi < b->hi && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
+	while (hi < b->hi && hi - lo < VMF_RUN_MAX && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
 		hi++;
 	b->lo = lo;
 	b->hi = hi;
@@ -316,6 +316,7 @@ static int extent_of(const struct vmf_fault *f, struct block *b, bool *zero)
 static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 {
 	struct vmf_object *o = f->object;
+	uint32_t epoch = vmf__load(&o->epoch); /* before anything that depends on the length */
 	struct block b = block_of(f);
 	struct vmf__fill *fill = NULL;
 	struct vmf__page *page;
@@ -331,7 +332,9 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 		b.hi = vmf__max(b.hi, vmf__min(f->off + ahead, vmf__object_pages(o)));
 	vmf_lock_take(f->port, &o->lock);
 	page = vmf__page_at(o, f->off);
-	if (page && vmf__state(page) == VMF_FILLING) {
+	if (epoch != vmf__load(&o->epoch)) {
+		; /* the block and the extent are of another length: look again */
+	} else if (page && vmf__state(page) == VMF_FILLING) {
 		leaving = vmf__peek(&page->word) & VMF__P_LEAVING;
 		if (!leaving) {
 			vmf__fill_get(page->of);
@@ -342,8 +345,10 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 		look = fill != NULL;
 	}
 	vmf_lock_drop(f->port, &o->lock);
-	if (fill)
+	if (fill) {
+		vmf__set(&f->area->ahead_next, (uint32_t)(fill->io.first + fill->io.n));
 		fill_begin(f, fill, zero);
+	}
 	if (leaving)
 		*r = vmf__retry(f, VMF_WHY_RACE, &o->changed, seq);
 	else if (!look)
@@ -370,9 +375,11 @@ static struct vmf_result cached_fault(struct vmf_fault *f)
 
 /* --------------------------------------------------------------------------------------------- streams */
 
-static struct vmf_result stream_zero(struct vmf_fault *f, struct block b)
+static struct vmf_result stream_zero(struct vmf_fault *f, struct block b, uint32_t epoch)
 {
 	vmf__slot_hold(f->port, f->slot, f->area, b.lo, (uint32_t)(b.hi - b.lo), VMF__ENTERING);
+	if (epoch != vmf__load(&f->object->epoch))
+		return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
 	return vmf__enter_zero(f, b.lo, b.hi - b.lo);
 }
 
@@ -383,7 +390,7 @@ static vmf_pgoff stream_half(const struct vmf_fault *f, vmf_pgoff first, uint32_
 }
 
 /* Frames for the block, adjacent, because one call gives them away; halved around the page while memory is scarce. */
-static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b)
+static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b, uint32_t epoch)
 {
 	struct vmf__fill *fill = vmf__fill_new(f->object, b.lo, (uint32_t)(b.hi - b.lo), false);
 	uint32_t n;
@@ -399,7 +406,7 @@ static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b)
 		}
 		vmf__fill_shrink(fill, stream_half(f, fill->io.first, n), n);
 	}
-	fill->epoch = vmf__load(&f->object->epoch);
+	fill->epoch = epoch;
 	return fill;
 }
 
@@ -418,6 +425,7 @@ static struct vmf_result stream_show(struct vmf_fault *f, struct vmf__fill *fill
 /* Starts a read, or shows zeroes at once.  true: *r is the answer */
 static bool stream_fetch(struct vmf_fault *f, struct vmf_result *r)
 {
+	uint32_t epoch = vmf__load(&f->object->epoch);
 	struct block b = block_of(f);
 	struct vmf__fill *fill;
 	bool zero;
@@ -428,10 +436,10 @@ static bool stream_fetch(struct vmf_fault *f, struct vmf_result *r)
 		return true;
 	}
 	if (zero && f->area->window.zero) {
-		*r = stream_zero(f, b);
+		*r = stream_zero(f, b, epoch);
 		return true;
 	}
-	fill = stream_fill(f, b);
+	fill = stream_fill(f, b, epoch);
 	if (fill)
 		fill_begin(f, fill, zero);
 	else
@@ -463,7 +471,7 @@ struct vmf_result vmf__backed_fault(struct vmf_fault *f)
 
 static bool backed_good(const struct vmf_backed *b)
 {
-	return b->ops && b->ops->size >= offsetof(struct vmf_backing_ops, close) && b->ops->start && b->ops->length &&
+	return b->ops && b->ops->size >= sizeof(*b->ops) && b->ops->start && b->ops->length &&
 	       b->around <= VMF_RUN_MAX && b->readahead <= VMF_RUN_MAX && !(b->around & (b->around - 1)) &&
 	       !(b->flags & ~(uint32_t)(VMF_STREAM | VMF_RDONLY));
 }

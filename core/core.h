@@ -95,7 +95,8 @@ void vmf__slot_widen(struct vmf_port *, struct vmf_slot *, vmf_pgoff first, uint
 void vmf__slot_relax(struct vmf_slot *);                /* ENTERING -> ASKING */
 void vmf__slot_leave(struct vmf_port *, struct vmf_slot *);
 bool vmf__slot_nested(struct vmf_port *, struct vmf_slot *, const struct vmf_area *); /* does an outer fault hold it? */
-bool vmf__slot_mine(struct vmf_port *, const struct vmf_area *);                      /* does this thread hold it? */
+/* Does this thread hold an area of that range? */
+bool vmf__slot_mine(const struct vmf_space *, vmf_va first, vmf_va last);
 /* Waits until no slot reads a table that was replaced before, and (area not NULL) none holds the area.  => sleeps */
 void vmf__slot_quiesce(struct vmf_port *, const struct vmf_area *);
 /* From now on no fault enters what it learnt of the range before. => any lock */
@@ -186,6 +187,8 @@ int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_op
  * fault.  Faults in flight that learnt of it before do not enter. => any lock */
 int vmf__object_hide(struct vmf_object *, vmf_pgoff first, uint64_t n);
 int vmf__object_clean(struct vmf_object *, vmf_pgoff first, uint64_t n);
+/* A driver's pages are clean again: their next write is announced by mkwrite. */
+void vmf__object_forget_dirt(struct vmf_object *, vmf_pgoff first, vmf_pgoff end);
 /* Do writes to clean pages have to be seen? */
 static inline bool vmf__object_tracks(const struct vmf_object *o)
 {
@@ -251,7 +254,8 @@ struct vmf_fault {
 	vmf_va va; /* page-aligned */
 	vmf_pgoff off;
 	uint8_t access, trap_flags, flags; /* flags: enum vmf_rflag so far */
-	bool entered_any, installed; /* installed: by the driver itself */
+	bool entered_any, installed; /* installed: the page itself, by the driver */
+	bool widened; /* the slot has covered more or something else than the page: only `revokes` tells */
 	vmf_pgoff lo, hi;  /* what of the object this fault may enter: the area, or less */
 	uint32_t revokes;  /* of the object, before the driver was asked */
 	struct vmf__counters *count;
@@ -288,6 +292,8 @@ struct vmf_result vmf__retry(struct vmf_fault *, unsigned why, struct vmf_wait *
 
 /* backed.c: the generic nopage of backings. */
 struct vmf_result vmf__backed_fault(struct vmf_fault *);
+/* ticket.c: forgets a fill that is not about the fault's page. */
+void vmf__ticket_match(struct vmf_fault *);
 /* readahead.c: how many pages from f->off a sequential fault should bring; at least 1. */
 uint32_t vmf__readahead(struct vmf_fault *);
 

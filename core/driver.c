@@ -58,7 +58,7 @@ static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req
 	struct vmf_ans ans = { .first = f->off };
 	struct vmf__page *page;
 	enum vmf_code code;
-	bool ours;
+	bool ours, again;
 
 	vmf_lock_take(f->port, &o->lock);
 	page = vmf__page_make(o, f->off);
@@ -75,12 +75,21 @@ static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req
 	code = o->ops->mkwrite(req, &ans);
 	ours = code == VMF_OK;
 	vmf_lock_take(f->port, &o->lock);
-	vmf__store(&page->word, vmf__peek(&page->word) & ~(uint32_t)VMF__P_MKWRITE);
-	if (ours)
+	again = vmf__peek(&page->word) & VMF__P_REDIRTY;
+	vmf__store(&page->word, vmf__peek(&page->word) & ~(uint32_t)(VMF__P_MKWRITE | VMF__P_REDIRTY));
+	if (ours && !again)
 		vmf__set_state(page, VMF_DIRTY);
 	vmf_lock_drop(f->port, &o->lock);
 	vmf_wake(f->port, &o->changed);
+	if (ours && again)
+		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
 	return ours ? vmf__result(VMF_OK, 0, 0) : answer_other(f, code, &ans);
+}
+
+/* What a page may be entered with whose first write was not announced. */
+static unsigned unannounced(const struct vmf_fault *f)
+{
+	return f->area->prot & ~(announces(f) && !makes_writable(f) ? (unsigned)VMF_W : 0u);
 }
 
 /* Where first writes are announced, a write enters just its page, and a read enters nothing that can be written. */
@@ -167,7 +176,8 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
 		if (frame) {
 			memset(vmf_frame_bytes(o->port, frame), 0, vmf__psize(o->port));
 			page->of = frame;
-			vmf__set_state(page, VMF_PRESENT);
+			if (vmf__state(page) == VMF_ABSENT) /* not DIRTY: a write was announced */
+				vmf__set_state(page, VMF_PRESENT);
 		}
 	}
 	frame = page ? page->of : NULL;
@@ -194,7 +204,7 @@ static struct vmf_result zero_fill(struct vmf_fault *f)
 		return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
 	r = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
 	if (vmf__slot_commit(f->slot)) {
-		r = vmf__enter_frames(f, f->off, &frame, 1, f->area->prot);
+		r = vmf__enter_frames(f, f->off, &frame, 1, unannounced(f));
 		if (r.code == VMF_OK)
 			vmf__count(f, zeroed, 1);
 	}
@@ -209,7 +219,7 @@ static struct vmf_result show_raw(struct vmf_fault *f)
 
 	if (!vmf__enter_begin(f, f->off, 1))
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
-	return vmf__enter_pfns(f, f->off, pfn, 1, f->area->attr, f->area->prot);
+	return vmf__enter_pfns(f, f->off, pfn, 1, f->area->attr, unannounced(f));
 }
 
 /* ------------------------------------------------------------------------------------------- the table */

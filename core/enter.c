@@ -187,18 +187,21 @@ struct vmf_result vmf__enter_zero(struct vmf_fault *f, vmf_pgoff at, uint64_t n)
 
 bool vmf__enter_begin(struct vmf_fault *f, vmf_pgoff at, uint32_t n)
 {
+	bool exact = !f->widened && at >> 32 == f->off >> 32;
+
 	if (!vmf__slot_commit(f->slot))
 		return false;
 	f->lo = f->area->off;
 	f->hi = f->area->off + f->area->pages;
-	if (n == 1 && at == f->off)
+	if (exact && n == 1 && at == f->off)
 		return true;
+	f->widened = true;
 	vmf__slot_widen(f->port, f->slot, at, n);
 	if (vmf__load(&f->object->revokes) == f->revokes)
 		return true;
 	f->lo = f->off;
 	f->hi = f->off + 1;
-	if (holds(f, at, n))
+	if (exact && holds(f, at, n))
 		return true;
 	vmf__slot_relax(f->slot);
 	return false;
@@ -224,11 +227,15 @@ static bool inside(const struct vmf_fault *f, vmf_pgoff at, uint32_t n, unsigned
 	       !(prot & ~(unsigned)f->area->prot);
 }
 
-static struct vmf_result install_end(struct vmf_fault *f, struct vmf_result r)
+/* What counts for the fault is its own page. */
+static struct vmf_result install_end(struct vmf_fault *f, vmf_pgoff at, uint32_t n, struct vmf_result r)
 {
 	vmf__slot_relax(f->slot);
-	f->installed = true;
-	return f->done = r;
+	if (holds(f, at, n)) {
+		f->installed = true;
+		f->done = r;
+	}
+	return r;
 }
 
 struct vmf_result vmf_install_pfns(const struct vmf_req *req, vmf_pgoff at, vmf_pfn pfn, uint32_t n,
@@ -240,7 +247,7 @@ struct vmf_result vmf_install_pfns(const struct vmf_req *req, vmf_pgoff at, vmf_
 		return f->done = vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0);
 	if (!vmf__enter_begin(f, at, n))
 		return f->done = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
-	return install_end(f, vmf__enter_pfns(f, at, pfn, n, attr, prot));
+	return install_end(f, at, n, vmf__enter_pfns(f, at, pfn, n, attr, prot));
 }
 
 struct vmf_result vmf_install_frames(const struct vmf_req *req, vmf_pgoff at, struct vmf_frame *const *frames,
@@ -248,17 +255,18 @@ struct vmf_result vmf_install_frames(const struct vmf_req *req, vmf_pgoff at, st
 {
 	struct vmf_fault *f = req->fault;
 	enum vmf_why why = VMF_WHY_DRIVER;
+	struct vmf_result r;
 
 	if (inside(f, at, n, prot))
 		why = vmf__frames_good(f, at, frames, n);
 	if (why)
-		f->done = vmf__result(VMF_SIGBUS, why, 0);
+		r = f->done = vmf__result(VMF_SIGBUS, why, 0);
 	else if (!vmf__enter_begin(f, at, n))
-		f->done = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+		r = f->done = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
 	else
-		install_end(f, vmf__enter_frames(f, at, frames, n, prot));
+		r = install_end(f, at, n, vmf__enter_frames(f, at, frames, n, prot));
 	vmf__frames_put(f->port, frames, n);
-	return f->done;
+	return r;
 }
 
 void vmf__frames_put(struct vmf_port *port, struct vmf_frame *const *frames, uint32_t n)

@@ -20,6 +20,7 @@
 
 static struct vmf_result resolve(struct vmf_fault *f)
 {
+	vmf__ticket_match(f);
 	if (f->off >= vmf__object_pages(f->object))
 		return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
 	return f->object->backed ? vmf__backed_fault(f) : vmf__ask_driver(f);

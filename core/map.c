@@ -54,8 +54,6 @@ static int change_ask_split(const struct change *c)
 		struct vmf_area *a = c->old->area[i];
 		int err = 0;
 
-		if (vmf__slot_mine(c->space->port, a))
-			return -VMF_EDEADLK;
 		if (!a->object->ops->split)
 			continue;
 		if (a->va < c->lo)
@@ -247,7 +245,7 @@ static int change_locked(struct change *c, const struct steps *s)
 	int err;
 
 	change_find(c);
-	err = s->check(c);
+	err = s->check ? s->check(c) : 0;
 	if (err || c->first == c->end)
 		return err;
 	if (c->single)
@@ -281,6 +279,9 @@ static int change_run(struct change *c, const struct steps *s)
 	uint32_t tries = 0;
 	int err;
 
+	/* Before the lock, whose owner may be waiting for this very handler. */
+	if (vmf__slot_mine(c->space, c->lo, c->hi - 1))
+		return -VMF_EDEADLK;
 	do {
 		vmf_lock_take(c->space->port, &c->space->lock);
 		err = change_locked(c, s);
@@ -324,17 +325,9 @@ int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
 	return err;
 }
 
-static int gone_check(const struct change *c)
-{
-	for (uint32_t i = c->first; i < c->end; i++)
-		if (vmf__slot_mine(c->space->port, c->old->area[i]))
-			return -VMF_EDEADLK;
-	return 0;
-}
-
 int vmf_space_gone(struct vmf_space *space, vmf_va va, uint64_t pages)
 {
-	static const struct steps steps = { gone_check, NULL, NULL };
+	static const struct steps steps = { NULL, NULL, NULL };
 	struct change c = { .space = space, .inside = DROP };
 
 	if (!space || !range_good(space, va, pages))
@@ -346,7 +339,7 @@ int vmf_space_gone(struct vmf_space *space, vmf_va va, uint64_t pages)
 
 int vmf_space_moved(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pages)
 {
-	static const struct steps steps = { gone_check, NULL, NULL };
+	static const struct steps steps = { NULL, NULL, NULL };
 	struct change c = { .space = space, .inside = MOVE };
 	int err;
 
@@ -452,6 +445,8 @@ static int map_gap(const struct vmf_space *space, uint64_t pages, vmf_va *at)
 			*at = lo;
 			return 0;
 		}
+		if (i < t->n && area_last(t->area[i]) >= hi - 1)
+			break;
 		if (i < t->n)
 			lo = vmf__max(lo, vmf__end(t->area[i]));
 	}

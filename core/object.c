@@ -146,16 +146,16 @@ int vmf__object_clean(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 	return object_each(o, first, n, area_clean);
 }
 
-/* A driver's page that was revoked is clean again: the next write is announced by mkwrite. */
-static void pages_forget_dirt(struct vmf_object *o, vmf_pgoff first, uint64_t n)
+/* An mkwrite in flight announced a write that may have been dealt with already: it is marked, and asked again. */
+void vmf__object_forget_dirt(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 {
-	vmf_pgoff end = vmf__min(first + n, o->room);
-
 	vmf_lock_take(o->port, &o->lock);
 	for (vmf_pgoff at = vmf__page_next(o, first, end); at < end; at = vmf__page_next(o, at + 1, end)) {
 		struct vmf__page *page = vmf__page_at(o, at);
 
-		if (vmf__state(page) == VMF_DIRTY)
+		if (vmf__peek(&page->word) & VMF__P_MKWRITE)
+			vmf__store(&page->word, vmf__peek(&page->word) | VMF__P_REDIRTY);
+		else if (vmf__state(page) == VMF_DIRTY)
 			vmf__set_state(page, VMF_ABSENT);
 	}
 	vmf_lock_drop(o->port, &o->lock);
@@ -169,7 +169,7 @@ int vmf_revoke(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 		return 0;
 	vmf__add(&o->revokes, 1);
 	if (!o->backed && o->ops->mkwrite)
-		pages_forget_dirt(o, first, n);
+		vmf__object_forget_dirt(o, first, vmf__min(first + n, o->room));
 	return vmf__object_hide(o, first, n);
 }
 

@@ -83,7 +83,10 @@ bool vmf__slot_commit(struct vmf_slot *slot)
 /* Who revoked before it could see the wider range has counted object->revokes up, which the caller compares next. */
 void vmf__slot_widen(struct vmf_port *port, struct vmf_slot *slot, vmf_pgoff first, uint32_t n)
 {
-	slot_range(slot, first, n);
+	/* The length first, then the start: at no moment is the page left out that the slot covered alone. */
+	vmf__set(&slot->n, n);
+	vmf__store(&slot->first_lo, (uint32_t)first);
+	vmf__store(&slot->first_hi, (uint32_t)(first >> 32));
 	slot_publish(port, slot, vmf__peek(&slot->word));
 }
 
@@ -94,7 +97,7 @@ void vmf__slot_relax(struct vmf_slot *slot)
 
 void vmf__slot_leave(struct vmf_port *port, struct vmf_slot *slot)
 {
-	vmf__set(&slot->area, NULL);
+	vmf__store(&slot->area, NULL); /* after our last look at it */
 	slot_publish(port, slot, vmf__peek(&slot->word) & ~STATE);
 	if (vmf__load(&port->waiting)) {
 		vmf__add(&port->leaving, 1);
@@ -109,16 +112,15 @@ bool vmf__slot_nested(struct vmf_port *port, struct vmf_slot *slot, const struct
 	return inner && vmf__peek(&slot[-1].area) == area;
 }
 
-bool vmf__slot_mine(struct vmf_port *port, const struct vmf_area *area)
+bool vmf__slot_mine(const struct vmf_space *space, vmf_va first, vmf_va last)
 {
+	struct vmf_port *port = space->port;
 	uint32_t i = port->host->slot(port->self);
 
-	if (i >= port->nslots / VMF__DEPTH)
-		return false;
-	for (uint32_t d = 0; d < VMF__DEPTH; d++) {
-		struct vmf_slot *slot = port->slots + i * VMF__DEPTH + d;
+	for (uint32_t d = 0; i < port->nslots / VMF__DEPTH && d < VMF__DEPTH; d++) {
+		const struct vmf_area *a = vmf__peek(&port->slots[i * VMF__DEPTH + d].area);
 
-		if (slot_state(vmf__peek(&slot->word)) != VMF__IDLE && vmf__peek(&slot->area) == area)
+		if (a && a->space == space && a->va <= last && vmf__end(a) - 1 >= first)
 			return true;
 	}
 	return false;
@@ -167,7 +169,7 @@ void vmf__slot_quiesce(struct vmf_port *port, const struct vmf_area *area)
 
 static bool slot_overlaps(const struct vmf_slot *slot, const struct vmf_object *object, vmf_pgoff first, uint64_t n)
 {
-	vmf_pgoff at = vmf__peek(&slot->first_lo) | (uint64_t)vmf__peek(&slot->first_hi) << 32;
+	vmf_pgoff at = vmf__load(&slot->first_lo) | (uint64_t)vmf__load(&slot->first_hi) << 32;
 
 	return vmf__peek(&slot->object) == object && at < first + n && first < at + vmf__peek(&slot->n);
 }

@@ -25,6 +25,18 @@ struct vmf_result vmf__retry(struct vmf_fault *f, unsigned why, struct vmf_wait 
 	return vmf__result(VMF_RETRY, why, 0);
 }
 
+/* The layout may have changed between the tries: a fill of another object, or of other pages, has nothing to say. */
+void vmf__ticket_match(struct vmf_fault *f)
+{
+	struct vmf__fill *fill = (struct vmf__fill *)f->ticket->core[0];
+
+	if (!fill || (fill->object == f->object && f->off - fill->io.first < fill->io.n))
+		return;
+	f->ticket->core[0] = 0;
+	f->ticket->flags &= VMF_MAJOR;
+	vmf__fill_put(fill);
+}
+
 /* Nothing to wait for by name: a while that doubles. */
 static int wait_while(struct vmf_space *space, const struct vmf_ticket *t, bool interruptible)
 {

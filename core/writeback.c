@@ -7,16 +7,22 @@
  */
 #include "core.h"
 
-/* Claims the next run of dirty pages at or after *at.  => object lock.  NULL and *at == end: there is none */
-static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgoff end)
+/* Claims the next run of dirty pages at or after *at.  => object lock.  NULL and *at == end: there is none; NULL
+ * and *busy: somebody else is writing page *at */
+static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgoff end, bool *busy)
 {
 	struct vmf__fill *fill;
 	uint32_t n = 0;
 
-	for (*at = vmf__page_next(o, *at, end); *at < end; *at = vmf__page_next(o, *at + 1, end))
-		if (vmf__state(vmf__page_at(o, *at)) == VMF_DIRTY)
+	*busy = false;
+	for (*at = vmf__page_next(o, *at, end); *at < end; *at = vmf__page_next(o, *at + 1, end)) {
+		enum vmf_state s = vmf__state(vmf__page_at(o, *at));
+
+		*busy = s == VMF_WRITING;
+		if (*busy || s == VMF_DIRTY)
 			break;
-	if (*at >= end)
+	}
+	if (*at >= end || *busy)
 		return NULL;
 	fill = vmf__fill_new(o, *at, 1, true);
 	if (!fill)
@@ -35,7 +41,9 @@ static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgof
 	return fill;
 }
 
-static int pages_drop(struct vmf_object *, vmf_pgoff first, vmf_pgoff end, bool all, uint64_t *dropped);
+/* Which pages go: clean ones that nobody needs, all clean ones, dirty ones too. */
+enum drop { DROP_UNUSED, DROP_CLEAN, DROP_ALL };
+static int pages_drop(struct vmf_object *, vmf_pgoff first, vmf_pgoff end, enum drop what, uint64_t *dropped);
 
 static void fill_wait(struct vmf__fill *fill)
 {
@@ -70,7 +78,7 @@ static void pages_written(struct vmf__fill *fill)
 	vmf_lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &o->changed);
 	if (gone) /* truncated meanwhile */
-		(void)pages_drop(o, vmf__object_pages(o), o->room, true, &dropped);
+		(void)pages_drop(o, vmf__object_pages(o), o->room, DROP_ALL, &dropped);
 }
 
 /* One run: 0, or the backing's (positive) or our (negative) error number. */
@@ -87,17 +95,13 @@ static int write_run(struct vmf__fill *fill)
 	vmf__fill_start(fill);
 	fill_wait(fill);
 	pages_written(fill);
-	return fill->err;
+	return fill->err ? fill->err : fill->good < fill->io.n ? -VMF_EIO : 0;
 }
 
 /* A driver that is told of first writes: from here on it is told again. */
 static int driver_sync(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 {
-	vmf_lock_take(o->port, &o->lock);
-	for (vmf_pgoff at = vmf__page_next(o, first, end); at < end; at = vmf__page_next(o, at + 1, end))
-		if (vmf__state(vmf__page_at(o, at)) == VMF_DIRTY)
-			vmf__set_state(vmf__page_at(o, at), VMF_ABSENT);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__object_forget_dirt(o, first, end);
 	return vmf__object_clean(o, first, end - first);
 }
 
@@ -106,12 +110,18 @@ static int backed_sync(struct vmf_object *o, vmf_pgoff at, vmf_pgoff end, int *f
 	int failed = 0;
 
 	while (at < end) {
+		uint32_t seq = vmf_wait_seq(&o->changed);
 		struct vmf__fill *fill;
+		bool busy;
 		int err;
 
 		vmf_lock_take(o->port, &o->lock);
-		fill = dirty_run(o, &at, end);
+		fill = dirty_run(o, &at, end, &busy);
 		vmf_lock_drop(o->port, &o->lock);
+		if (busy) { /* his failure would be ours: wait, and look again */
+			(void)o->port->host->wait(o->port->self, &o->changed.seq, seq, 0, false);
+			continue;
+		}
 		if (!fill && at < end) {
 			if (vmf__supply(o->port))
 				return -VMF_ENOMEM;
@@ -156,21 +166,25 @@ struct leaving {
 	uint32_t n;
 };
 
-static bool page_leaves(const struct vmf__page *page, bool all)
+static bool page_leaves(const struct vmf__page *page, enum drop what)
 {
 	uint32_t word = vmf__load(&page->word), state = word & VMF__P_STATE;
 
-	return all ? state == VMF_PRESENT || state == VMF_DIRTY : state == VMF_PRESENT && word < VMF__P_PIN;
+	if (state == VMF_PRESENT)
+		return what != DROP_UNUSED || word < VMF__P_PIN;
+	return state == VMF_DIRTY && what == DROP_ALL;
 }
 
 /* => object lock */
-static void leaving_collect(struct vmf_object *o, struct leaving *l, vmf_pgoff *at, vmf_pgoff end, bool all)
+static void leaving_collect(struct vmf_object *o, struct leaving *l, vmf_pgoff *at, vmf_pgoff end, enum drop what)
 {
 	for (l->n = 0; *at < end && l->n < 64; *at = vmf__page_next(o, *at + 1, end)) {
 		struct vmf__page *page = vmf__page_at(o, *at);
 		uint32_t word = vmf__peek(&page->word);
 
-		if (!page_leaves(page, all) || (l->n && *at - l->at[0] >= VMF_RUN_MAX))
+		if (l->n && *at - l->at[0] >= VMF_RUN_MAX)
+			break; /* the next round begins here */
+		if (!page_leaves(page, what))
 			continue;
 		l->at[l->n] = *at;
 		l->state[l->n++] = word & VMF__P_STATE;
@@ -208,7 +222,7 @@ static void leaving_end(struct vmf_object *o, const struct leaving *l, bool gone
 }
 
 /* Adds to *dropped.  An error: what was not dropped is as it was. */
-static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool all, uint64_t *dropped)
+static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, enum drop what, uint64_t *dropped)
 {
 	vmf_pgoff at = vmf__page_next(o, first, end);
 	struct leaving l;
@@ -216,7 +230,7 @@ static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, bool
 
 	while (at < end && !err) {
 		vmf_lock_take(o->port, &o->lock);
-		leaving_collect(o, &l, &at, end, all);
+		leaving_collect(o, &l, &at, end, what);
 		vmf_lock_drop(o->port, &o->lock);
 		if (!l.n)
 			continue;
@@ -233,7 +247,7 @@ uint64_t vmf_reclaim(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 
 	if (!o || !o->backed || o->stream || first + n < first)
 		return 0;
-	(void)pages_drop(o, first, vmf__min(first + n, o->room), false, &dropped);
+	(void)pages_drop(o, first, vmf__min(first + n, o->room), DROP_UNUSED, &dropped);
 	return dropped;
 }
 
@@ -254,7 +268,7 @@ static int tail_forget(struct vmf_object *o, uint64_t bytes)
 	vmf_pgoff at = bytes >> o->port->shift;
 	uint64_t dropped = 0;
 
-	return bytes & (vmf__psize(o->port) - 1) ? pages_drop(o, at, at + 1, false, &dropped) : 0;
+	return bytes & (vmf__psize(o->port) - 1) ? pages_drop(o, at, at + 1, DROP_CLEAN, &dropped) : 0;
 }
 
 /* => object lock */
@@ -264,12 +278,29 @@ static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 
 	if (bytes != o->bytes)
 		vmf__fill_stale(o, from >> o->port->shift, UINT64_MAX >> 1);
-	if (bytes < o->bytes) {
-		vmf__add(&o->epoch, 1);
+	if (bytes < o->bytes)
 		tail_zero(o, bytes);
-	}
 	vmf__store(&o->pages, (uintptr_t)pages);
-	o->bytes = bytes;
+	if (bytes != o->bytes) {
+		o->bytes = bytes;
+		vmf__add(&o->epoch, 1); /* last: who sees it sees the length */
+	}
+}
+
+/* What is on its way back was written before the truncation: that has to be over before the object can
+ * grow over it again. */
+static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
+{
+	for (;;) {
+		uint32_t seq = vmf_wait_seq(&o->changed);
+		vmf_pgoff at = vmf__page_next(o, first, end);
+
+		while (at < end && vmf__state(vmf__page_at(o, at)) != VMF_WRITING)
+			at = vmf__page_next(o, at + 1, end);
+		if (at >= end)
+			return;
+		(void)o->port->host->wait(o->port->self, &o->changed.seq, seq, 0, false);
+	}
 }
 
 static int shrink(struct vmf_object *o, uint64_t pages, uint64_t old)

@@ -69,7 +69,7 @@ static void setup(void)
 		.poll = poll, .patience = 10000, .shows = shows, .put = metal_puts,
 		.cannot = { [STAGE_SCRATCH] = "its register cannot be written", [STAGE_PRIVATE] = "no windows by copy",
 			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
-			    [STAGE_BOLTS] = board.bolts ? NULL : "its page tables have none" },
+			    [STAGE_BOLTS] = board.bolts ? NULL : "no bolts" },
 	};
 }
 

@@ -130,7 +130,13 @@ static void raw(struct stage *st)
 
 void list_run_devices(struct stage *st)
 {
-	if (!list_can(st, STAGE_DEVICE, "nopfn: a word of a device"))
+	static const char *const each[] = {
+		"nopfn: a word of a device", "attributes: of a device", "hole: beside a device", "raw: there without a fault",
+	};
+
+	for (unsigned i = 0; st->cannot[STAGE_DEVICE] && i < sizeof(each) / sizeof(each[0]); i++)
+		list_skip(st, each[i], st->cannot[STAGE_DEVICE]);
+	if (st->cannot[STAGE_DEVICE])
 		return;
 	nopfn(st);
 	scratch(st);

@@ -178,7 +178,7 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	CHECK_ERR(vmf_linux_space(st->port, &st->space, &space), 0);
 	st->store = copy ? VMF_BY_COPY : VMF_BY_OFFSET;
 	st->flags = copy ? 0 : VMF_SHARED;
-	st->cannot[STAGE_BOLTS] = "no bolts in a process";
+	st->cannot[STAGE_BOLTS] = "no bolts";
 	instructions(st);
 	if (copy) {
 		st->cannot[STAGE_DEVICE] = "no pfns in anonymous memory";

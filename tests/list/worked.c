@@ -80,8 +80,9 @@ int main(void)
 	struct stage st = {
 		.name = "the worked port", .store = VMF_BY_ADDRESS, .flags = VMF_SHARED, .peek = peek, .poke = poke,
 		.touch = touch, .run = run, .shows = shows, .put = put,
-		.cannot = { [STAGE_PRIVATE] = "no windows by copy", [STAGE_ALIEN] = "it can encode whatever the core lets through",
-			    [STAGE_POLL] = "its waits are over at once", [STAGE_BOLTS] = "it has none" },
+		.cannot = { [STAGE_PRIVATE] = "no windows by copy",
+			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
+			    [STAGE_POLL] = "its waits are over at once", [STAGE_BOLTS] = "no bolts" },
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
