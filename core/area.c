@@ -56,6 +56,7 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 	a->va = va;
 	a->pages = pages;
 	a->refs = 1;
+	a->told = 0;
 	a->next = NULL;
 	a->link = NULL;
 	vmf_object_get(a->object);
@@ -71,6 +72,24 @@ void vmf_area_put(struct vmf_area *a)
 	o = a->object;
 	vmf__free(o->port, a, sizeof(*a));
 	vmf_object_put(o);
+}
+
+void vmf__area_opened(struct vmf_area *a)
+{
+	if (a->object->ops->opened)
+		a->object->ops->opened(a);
+	vmf__store(&a->told, 1u);
+}
+
+/* Another thread may unmap what vmf_map() has not returned yet. */
+void vmf__area_closed(struct vmf_area *a)
+{
+	struct vmf_port *port = a->object->port;
+
+	while (!vmf__load(&a->told))
+		(void)port->host->wait(port->self, NULL, 0, 1000, false);
+	if (a->object->ops->closed)
+		a->object->ops->closed(a);
 }
 
 void vmf__area_link(struct vmf_area *a)

@@ -114,6 +114,8 @@ struct vmf_port {
 	uint8_t shift;
 	struct vmf_lock phys_lock;
 	struct vmf__phys *phys; /* atomic */
+	struct vmf_lock late_lock;
+	struct vmf_object *late; /* without references, not yet released */
 	struct vmf__reserve leaves, nodes, fills;
 };
 static inline size_t vmf__psize(const struct vmf_port *p) { return (size_t)1 << p->shift; }
@@ -171,6 +173,7 @@ struct vmf_object {
 	struct vmf_lock areas_lock; /* areas */
 	struct vmf_area *areas;
 	struct vmf__fill *fills;    /* reads in flight; under lock */
+	struct vmf_object *late;    /* next in port->late */
 	uint32_t revokes;           /* a sequence: vmf_revoke was called */
 	struct vmf_wait changed;    /* a write-back or an mkwrite ended */
 	/* backed */
@@ -183,6 +186,9 @@ struct vmf_object {
 /* room: the most pages that it can grow to.  stream, backed, readonly are set by the caller afterwards. */
 int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_ops *, void *priv, uint64_t pages,
 		    uint64_t room, bool segmented);
+/* Lets go where nothing may be released: in a handler, under somebody's lock.  => any lock */
+void vmf__object_put_late(struct vmf_object *);
+void vmf__object_reap(struct vmf_port *); /* releases what was let go so; => sleeps */
 /* In every area that is not by copy: nothing of the range is shown any more / nothing of it can be written without a
  * fault.  Faults in flight that learnt of it before do not enter. => any lock */
 int vmf__object_hide(struct vmf_object *, vmf_pgoff first, uint64_t n);
@@ -211,6 +217,7 @@ struct vmf_area {
 	vmf_pfn raw; /* action VMF_RAW: what is shown at va */
 	struct vmf_window window;
 	void *priv;
+	uint32_t told;                 /* opened() has returned */
 	struct vmf_area *next, **link; /* the object's list, under areas_lock */
 	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; hints, unlocked */
 };
@@ -232,6 +239,9 @@ uint32_t vmf__table_at(const struct vmf__table *, vmf_va, unsigned shift); /* fi
 struct vmf__table *vmf__table_new(struct vmf_port *, uint32_t room);
 void vmf__table_free(struct vmf_port *, struct vmf__table *);
 struct vmf_area *vmf__area_new(struct vmf_port *, const struct vmf_area *like, vmf_va va, uint64_t pages);
+/* Tell the driver: opened() once, and closed() only after that. => no lock */
+void vmf__area_opened(struct vmf_area *);
+void vmf__area_closed(struct vmf_area *);
 void vmf__area_link(struct vmf_area *);
 void vmf__area_unlink(struct vmf_area *);
 static inline vmf_va vmf__bytes(const struct vmf_port *p, uint64_t pages) { return (vmf_va)(pages << p->shift); }

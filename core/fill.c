@@ -77,19 +77,28 @@ static void fill_unpin(struct vmf__fill *fill)
 	vmf_lock_drop(o->port, &o->lock);
 }
 
-void vmf__fill_put(struct vmf__fill *fill)
+/* The last reference: the object, whose reference the caller drops, or NULL. */
+static struct vmf_object *fill_release(struct vmf__fill *fill)
 {
 	struct vmf_object *o = fill->object;
 	struct vmf_port *port = o->port;
 
 	if (vmf__sub(&fill->refs, 1) != 1)
-		return;
+		return NULL;
 	if (fill->cached)
 		fill_unpin(fill);
 	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
 		vmf_frame_put(port, fill->frame[i]);
 	vmf__reserve_give(port, &port->fills, fill);
-	vmf_object_put(o);
+	return o;
+}
+
+void vmf__fill_put(struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill_release(fill);
+
+	if (o)
+		vmf__object_put_late(o);
 }
 
 void vmf__fill_start(struct vmf__fill *fill)
@@ -161,5 +170,6 @@ void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 	vmf__store(&fill->state, VMF__LANDED);
 	vmf_lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &fill->landed);
-	vmf__fill_put(fill);
+	/* In a fault the area holds the object too, so this is its last reference only on a thread of the backing's own. */
+	vmf_object_put(fill_release(fill));
 }

@@ -193,16 +193,12 @@ static void change_undo(struct change *c)
 static void change_finish(struct change *c)
 {
 	for (uint32_t i = 0; i < c->pieces; i++) {
-		if (c->piece[i]->object->ops->opened)
-			c->piece[i]->object->ops->opened(c->piece[i]);
+		vmf__area_opened(c->piece[i]);
 		vmf_area_put(c->piece[i]);
 	}
 	for (uint32_t i = c->first; i < c->end; i++) {
-		struct vmf_area *a = c->old->area[i];
-
-		if (a->object->ops->closed)
-			a->object->ops->closed(a);
-		vmf_area_put(a);
+		vmf__area_closed(c->old->area[i]);
+		vmf_area_put(c->old->area[i]);
 	}
 	piece_array_free(c);
 	vmf__table_free(c->space->port, c->old);
@@ -210,7 +206,7 @@ static void change_finish(struct change *c)
 
 struct steps {
 	int (*check)(const struct change *);
-	/* On a part of a victim.  `undo` on all of them if one failed: faults may have entered by the new table meanwhile. */
+	/* On a part of a victim.  `undo` on all if one failed: faults may have entered by the new table meanwhile. */
 	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 };
@@ -319,6 +315,7 @@ int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
 		return -VMF_EINVAL;
 	c.lo = va;
 	c.hi = va + vmf__bytes(space->port, pages);
+	vmf__object_reap(space->port);
 	do
 		err = change_run(&c, &steps);
 	while (!err && c.first != c.end);
@@ -429,6 +426,9 @@ static int map_check(const struct vmf_space *space, const struct vmf_object *o, 
 		return -VMF_EINVAL;
 	if (m->flags & VMF_SHARED && m->maxprot & VMF_W && o->readonly)
 		return -VMF_EPERM;
+	/* Writes that have to be announced need faults. */
+	if (m->action == VMF_RAW && m->prot & VMF_W && o->ops->mkwrite)
+		return -VMF_EINVAL;
 	return 0;
 }
 
@@ -529,7 +529,7 @@ static int map_insert(struct vmf_space *space, struct vmf_area *a)
 static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w)
 {
 	/* A cache of base pages cannot promise the whole of a huge one. */
-	if (w->order && o->backed && !o->stream)
+	if (w->order && o->backed && (!o->stream || (uint32_t)1 << w->order > VMF_RUN_MAX))
 		return -VMF_ENOSYS;
 	if (!(m->flags & VMF_SHARED) && w->store != VMF_BY_COPY)
 		return -VMF_ENOSYS;
@@ -642,8 +642,7 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 	} while (again(space, err, &tries));
 	if (err)
 		return err;
-	if (o->ops->opened)
-		o->ops->opened(a);
+	vmf__area_opened(a);
 	vmf_area_put(a);
 	if (m.action == VMF_POPULATE || m.action == VMF_BOLT)
 		err = map_populate(space, &m);

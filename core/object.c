@@ -53,13 +53,10 @@ int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const stru
 
 void vmf_object_get(struct vmf_object *o) { vmf__add(&o->refs, 1); }
 
-void vmf_object_put(struct vmf_object *o)
+static void object_release(struct vmf_object *o)
 {
-	struct vmf_port *port;
+	struct vmf_port *port = o->port;
 
-	if (!o || vmf__sub(&o->refs, 1) != 1)
-		return;
-	port = o->port;
 	if (o->ops->release)
 		o->ops->release(o, o->priv);
 	vmf__pages_destroy(o);
@@ -68,6 +65,47 @@ void vmf_object_put(struct vmf_object *o)
 	if (o->backed && o->backing->close)
 		o->backing->close(o->backing_self);
 	vmf__free(port, o, sizeof(*o));
+}
+
+void vmf__object_reap(struct vmf_port *port)
+{
+	struct vmf_object *o = NULL, *next;
+
+	if (!vmf__load(&port->late))
+		return;
+	vmf_lock_take(port, &port->late_lock);
+	o = port->late;
+	vmf__store(&port->late, NULL);
+	vmf_lock_drop(port, &port->late_lock);
+	for (; o; o = next) {
+		next = o->late;
+		object_release(o);
+	}
+}
+
+void vmf__object_put_late(struct vmf_object *o)
+{
+	struct vmf_port *port = o->port;
+
+	if (vmf__sub(&o->refs, 1) != 1)
+		return;
+	vmf_lock_take(port, &port->late_lock);
+	o->late = port->late;
+	vmf__store(&port->late, o);
+	vmf_lock_drop(port, &port->late_lock);
+}
+
+void vmf_object_put(struct vmf_object *o)
+{
+	struct vmf_port *port;
+
+	if (!o)
+		return;
+	port = o->port;
+	if (vmf__sub(&o->refs, 1) != 1)
+		return;
+	object_release(o);
+	vmf__object_reap(port);
 }
 
 void *vmf_object_priv(const struct vmf_object *o) { return o->priv; }

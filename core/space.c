@@ -47,8 +47,7 @@ void vmf_space_destroy(struct vmf_space *space)
 
 		(void)vmf__area_detach(a, a->va, a->pages);
 		vmf__area_unlink(a);
-		if (a->object->ops->closed)
-			a->object->ops->closed(a);
+		vmf__area_closed(a);
 		vmf_area_put(a);
 	}
 	vmf__table_free(port, space->table);

@@ -14,7 +14,7 @@ struct vmf_result vmf__retry(struct vmf_fault *f, unsigned why, struct vmf_wait 
 	struct vmf_ticket *t = f->ticket;
 
 	if (t->core[1])
-		vmf_object_put((struct vmf_object *)t->core[1]);
+		vmf__object_put_late((struct vmf_object *)t->core[1]);
 	t->core[1] = 0;
 	t->wait = wait;
 	t->seq = seq;
@@ -61,6 +61,7 @@ int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interrup
 	struct vmf_port *port = space->port;
 	int err;
 
+	vmf__object_reap(port);
 	if (!t->wait)
 		return wait_while(space, t, interruptible);
 	err = vmf_ticket_ready(t) ? 0 : port->host->wait(port->self, &t->wait->seq, t->seq, 0, interruptible);
@@ -75,7 +76,7 @@ void vmf_ticket_drop(struct vmf_space *space, struct vmf_ticket *t)
 	if (t->core[0])
 		vmf__fill_put((struct vmf__fill *)t->core[0]);
 	if (t->core[1])
-		vmf_object_put((struct vmf_object *)t->core[1]);
+		vmf__object_put_late((struct vmf_object *)t->core[1]);
 	t->core[0] = t->core[1] = 0;
 	t->wait = NULL;
 }

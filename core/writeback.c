@@ -306,14 +306,49 @@ static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 static int shrink(struct vmf_object *o, uint64_t pages, uint64_t old)
 {
 	uint64_t dropped = 0;
-	int hidden = vmf__object_hide(o, pages, old - pages), err = pages_drop(o, pages, old, true, &dropped);
+	int hidden = vmf__object_hide(o, pages, old - pages), err = pages_drop(o, pages, old, DROP_ALL, &dropped);
 
 	return hidden ? hidden : err;
 }
 
+/* What an earlier truncation could not hide, or what it found on its way back, must not come back with a longer length.
+ * Nobody can fault there yet. */
+static int finish_shrinking(struct vmf_object *o, uint64_t old)
+{
+	uint64_t dropped = 0;
+
+	writing_wait(o, old, o->room);
+	return pages_drop(o, old, o->room, DROP_ALL, &dropped);
+}
+
+/* Sets the length; from then on nobody enters what he learnt of another one. */
+static void resize_to(struct vmf_object *o, uint64_t bytes, uint64_t pages)
+{
+	uint64_t from = vmf__min(bytes, o->bytes) >> o->port->shift;
+
+	vmf_lock_take(o->port, &o->lock);
+	length_set(o, bytes, pages);
+	vmf_lock_drop(o->port, &o->lock);
+	vmf__slot_shoot(o->port, o, from, UINT64_MAX >> 1);
+}
+
+static int grow(struct vmf_object *o, uint64_t bytes, uint64_t pages)
+{
+	uint64_t old = vmf__object_pages(o), old_bytes = o->bytes;
+	int err = finish_shrinking(o, old);
+
+	if (err)
+		return err;
+	resize_to(o, bytes, pages);
+	err = tail_forget(o, old_bytes);
+	if (err) /* as long as before, so that the next call tries again */
+		resize_to(o, old_bytes, old);
+	return err;
+}
+
 int vmf_object_resize(struct vmf_object *o)
 {
-	uint64_t bytes, pages, old, old_bytes, dropped = 0;
+	uint64_t bytes, pages, old;
 	int err;
 
 	if (!o || !o->backed)
@@ -324,16 +359,9 @@ int vmf_object_resize(struct vmf_object *o)
 	pages = (bytes >> o->port->shift) + !!(bytes & (vmf__psize(o->port) - 1));
 	pages = vmf__min(pages, o->room);
 	old = vmf__object_pages(o);
-	/* What an earlier truncation could not drop must not come back; nobody can fault there yet. */
-	if (pages > old)
-		err = pages_drop(o, old, o->room, true, &dropped);
-	if (err)
-		return err;
-	vmf_lock_take(o->port, &o->lock);
-	old_bytes = o->bytes;
-	length_set(o, bytes, pages);
-	vmf_lock_drop(o->port, &o->lock);
-	if (bytes > old_bytes)
-		err = tail_forget(o, old_bytes);
-	return pages < old ? shrink(o, pages, old) : err;
+	if (bytes > o->bytes)
+		return grow(o, bytes, pages);
+	if (bytes < o->bytes)
+		resize_to(o, bytes, pages);
+	return shrink(o, pages, vmf__max(old, pages));
 }

@@ -23,10 +23,11 @@ struct driver {
 static enum vmf_code nopage(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	struct driver *d = req->object_priv;
-	unsigned n = __atomic_fetch_add(&d->asked, 1, __ATOMIC_SEQ_CST);
+	unsigned n = __atomic_load_n(&d->asked, __ATOMIC_SEQ_CST);
 
 	if (n < 64)
 		d->tries[n] = req->tries;
+	__atomic_fetch_add(&d->asked, 1, __ATOMIC_SEQ_CST);
 	ans->seq = vmf_wait_seq(&d->ready);
 	if (!__atomic_load_n(&d->open, __ATOMIC_SEQ_CST)) {
 		ans->wait = d->mode == NO_WAIT ? NULL : &d->ready;
@@ -205,6 +206,9 @@ static void a_ticket_keeps_the_driver(void)
 		vmf_wake(r.port, &d.ready);
 		CHECK_ERR(vmf_ticket_wait(r.space, &ticket, false), 0);
 		CHECK_RESULT(vmf_handle(r.space, &trap, &ticket), VMF_SIGSEGV, VMF_WHY_NONE);
+		/* A fault releases nothing itself. */
+		CHECK_EQ(d.released, 0);
+		CHECK_ERR(vmf_unmap(r.space, trap.va, PAGES), 0);
 		CHECK_EQ(d.released, 1);
 		ticket = (struct vmf_ticket){ 0 };
 	}

@@ -172,6 +172,7 @@ static void threads_come_and_go(void)
 	for (uintptr_t i = 0; i < 1500; i++) {
 		pthread_t t;
 
+		CHECK_ERR(vmf_revoke(shared.object, i, 1), 0);
 		CHECK_EQ(pthread_create(&t, NULL, touch_once, (void *)i), 0);
 		pthread_join(t, NULL);
 	}

@@ -258,9 +258,12 @@ struct vmf_ops {
 	vmf_handler *mkwrite;
 	/* May the area be cut at va?  0, or the error that unmap and protect then give. */
 	int (*split)(struct vmf_area *, vmf_va);
-	void (*opened)(struct vmf_area *); /* an area exists: by map, or a piece after a cut */
+	/* An area exists: by map, or a piece after a cut.  Faults may come before.  It must not unmap what it is told of. */
+	void (*opened)(struct vmf_area *);
 	void (*closed)(struct vmf_area *); /* it does no more, and its last handler has left; once for each opened */
-	void (*release)(struct vmf_object *, void *priv); /* the last reference has gone */
+	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_ticket_wait, vmf_unmap,
+	 * the end of another object, or of the port). */
+	void (*release)(struct vmf_object *, void *priv);
 };
 
 vmf_va vmf_area_va(const struct vmf_area *);
@@ -375,7 +378,7 @@ int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
 /* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  =>
  * sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
-/* The area at va, with a reference; NULL.  For tests and debuggers. */
+/* The area at va, with a reference; NULL.  For tests and debuggers, never from a handler.  => sleeps */
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);
 void vmf_area_put(struct vmf_area *);
 
