@@ -188,7 +188,6 @@ int vmf__object_new(struct vmf_port *, struct vmf_object **, const struct vmf_op
 		    uint64_t room, bool segmented);
 /* Lets go where nothing may be released: in a handler, under somebody's lock.  => any lock */
 void vmf__object_put_late(struct vmf_object *);
-void vmf__object_reap(struct vmf_port *); /* releases what was let go so; => sleeps */
 /* In every area that is not by copy: nothing of the range is shown any more / nothing of it can be written without a
  * fault.  Faults in flight that learnt of it before do not enter. => any lock */
 int vmf__object_hide(struct vmf_object *, vmf_pgoff first, uint64_t n);

@@ -315,7 +315,7 @@ int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
 		return -VMF_EINVAL;
 	c.lo = va;
 	c.hi = va + vmf__bytes(space->port, pages);
-	vmf__object_reap(space->port);
+	vmf_port_tidy(space->port);
 	do
 		err = change_run(&c, &steps);
 	while (!err && c.first != c.end);

@@ -67,7 +67,7 @@ static void object_release(struct vmf_object *o)
 	vmf__free(port, o, sizeof(*o));
 }
 
-void vmf__object_reap(struct vmf_port *port)
+void vmf_port_tidy(struct vmf_port *port)
 {
 	struct vmf_object *o = NULL, *next;
 
@@ -105,7 +105,7 @@ void vmf_object_put(struct vmf_object *o)
 	if (vmf__sub(&o->refs, 1) != 1)
 		return;
 	object_release(o);
-	vmf__object_reap(port);
+	vmf_port_tidy(port);
 }
 
 void *vmf_object_priv(const struct vmf_object *o) { return o->priv; }

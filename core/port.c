@@ -71,7 +71,7 @@ void vmf_port_destroy(struct vmf_port *port)
 {
 	if (!port)
 		return;
-	vmf__object_reap(port);
+	vmf_port_tidy(port);
 	vmf__reserve_destroy(port, &port->fills);
 	vmf__reserve_destroy(port, &port->nodes);
 	vmf__reserve_destroy(port, &port->leaves);

@@ -61,7 +61,7 @@ int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interrup
 	struct vmf_port *port = space->port;
 	int err;
 
-	vmf__object_reap(port);
+	vmf_port_tidy(port);
 	if (!t->wait)
 		return wait_while(space, t, interruptible);
 	err = vmf_ticket_ready(t) ? 0 : port->host->wait(port->self, &t->wait->seq, t->seq, 0, interruptible);

@@ -60,6 +60,10 @@ struct vmf_port_config {
 int vmf_port_create(struct vmf_port **, const struct vmf_port_config *);
 void vmf_port_destroy(struct vmf_port *); /* its spaces and objects have gone */
 void *vmf_port_self(const struct vmf_port *);
+/* Releases the objects whose last reference was a fault's (a fault itself releases nothing: it may run in a signal or
+ * trap handler).  Calls that may sleep do it too; for ports with threads of their own, when they have done a batch.
+ * => sleeps */
+void vmf_port_tidy(struct vmf_port *);
 
 /* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_ENOMEM. */
 int vmf_space_create(struct vmf_port *, struct vmf_space **, struct vmf_pmap *);

@@ -258,11 +258,11 @@ struct vmf_ops {
 	vmf_handler *mkwrite;
 	/* May the area be cut at va?  0, or the error that unmap and protect then give. */
 	int (*split)(struct vmf_area *, vmf_va);
-	/* An area exists: by map, or a piece after a cut.  Faults may come before.  It must not unmap what it is told of. */
+	/* An area exists: by map, or a piece after a cut.  Faults may come before.  Must not unmap what it is told of. */
 	void (*opened)(struct vmf_area *);
 	void (*closed)(struct vmf_area *); /* it does no more, and its last handler has left; once for each opened */
-	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_ticket_wait, vmf_unmap,
-	 * the end of another object, or of the port). */
+	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_unmap, the end of another
+	 * object or of the port; a port's own threads do it, too). */
 	void (*release)(struct vmf_object *, void *priv);
 };
 

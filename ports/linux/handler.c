@@ -237,6 +237,7 @@ static void *server(void *arg)
 	while (!atomic_load(&s->stop)) {
 		sleep_until_needed(s);
 		serve(s);
+		vmf_port_tidy(s->local->port->port);
 	}
 	while (s->n)
 		vmf_ticket_drop(s->local->space, &s->parked[--s->n].ticket);

@@ -267,6 +267,7 @@ static int serve(struct vmf__remote *r)
 		until = until ? until : now() + PATIENCE_NS;
 	} while (!err && serve_wait(r, until));
 	serve_count(r);
+	vmf_port_tidy(r->port);
 	return err ? err : resolved;
 }
 
