@@ -65,8 +65,10 @@ static bool resolve(struct server *s, int uffd, uint64_t base, uint64_t va)
 		page[99]++;
 	for (unsigned i = 0; s->what == PAD && i < PAGE; i++)
 		page[i] = n * PAGE + i < SHORT ? page[i] : 0;
-	if (s->what == POISON && n == s->at)
-		return vmf__uffd_poison(uffd, base + (uint64_t)n * PAGE, PAGE, 0) != PAGE;
+	if (s->what == POISON && n == s->at) {
+		must(vmf__uffd_poison(uffd, base + (uint64_t)n * PAGE, PAGE, 0) == PAGE, "poison");
+		return true;
+	}
 	must(vmf__uffd_copy(uffd, base + (uint64_t)n * PAGE, page, PAGE, 0) == PAGE, "copy");
 	return ++s->faults < s->at || (s->what != GO_AWAY && s->what != STALL);
 }

@@ -261,8 +261,8 @@ struct vmf_ops {
 	/* An area exists: by map, or a piece after a cut.  Faults may come before.  Must not unmap what it is told of. */
 	void (*opened)(struct vmf_area *);
 	void (*closed)(struct vmf_area *); /* it does no more, and its last handler has left; once for each opened */
-	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_unmap, the end of another
-	 * object or of the port; a port's own threads do it, too). */
+	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_unmap, the end of
+	 * another object or of the port; a port's own threads do it, too). */
 	void (*release)(struct vmf_object *, void *priv);
 };
 
