@@ -66,6 +66,7 @@ demo: $(BUILD)/build.ninja
 
 bench: all
 	ninja -C $(BUILD) bench
+	$(BUILD)/bench/bench-linux-fault
 
 install: all
 	meson configure -Dprefix=$(PREFIX) $(BUILD)
