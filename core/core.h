@@ -201,7 +201,7 @@ static inline bool vmf__object_tracks(const struct vmf_object *o)
 }
 static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
 
-/* ------------------------------------------------------------------------------- area.c, space.c, map.c */
+/* ------------------------------------------------------------------------------- area.c, space.c, change.c, map.c */
 
 /* Never changes once it is in the table: a cut or a protect makes new areas. */
 struct vmf_area {
@@ -245,11 +245,19 @@ void vmf__area_link(struct vmf_area *);
 void vmf__area_unlink(struct vmf_area *);
 static inline vmf_va vmf__bytes(const struct vmf_port *p, uint64_t pages) { return (vmf_va)(pages << p->shift); }
 static inline vmf_va vmf__end(const struct vmf_area *a) { return a->va + vmf__bytes(a->space->port, a->pages); }
+/* The last byte, which unlike the end never wraps. */
+static inline vmf_va vmf__last(const struct vmf_area *a) { return vmf__end(a) - 1; }
 
 /* Removes what is mapped at a part of an area, and puts the frames after update(). */
 int vmf__area_remove(struct vmf_area *, vmf_va, uint64_t pages);
 /* The same, and gives the addresses back; an error: entries may have been forgotten, nothing else. */
 int vmf__area_detach(struct vmf_area *, vmf_va, uint64_t pages);
+
+/* change.c: is this a range of whole pages that does not wrap? */
+bool vmf__range_good(const struct vmf_space *, vmf_va, uint64_t pages);
+/* The pmap said -VMF_EAGAIN: somebody who changes the layout from outside waits for the lock that we have just let go.
+ * Waits a little; false: another error, or often enough. => no lock */
+bool vmf__layout_again(struct vmf_space *, int err, uint32_t *tries);
 
 /* --------------------------------------------------------------------------------- fault.c and its parts */
 
