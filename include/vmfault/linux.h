@@ -94,8 +94,7 @@ ssize_t vmf_pwrite(int fd, const void *, size_t, off_t);
 struct vmf_result vmf_fault_why(const void *);
 
 /* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource
- * file,
- * /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn. */
+ * file, /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn. */
 int vmf_linux_aperture(struct vmf_port *, int fd, off_t at, uint64_t pages, vmf_pfn *first);
 
 /* ------------------------------------------------------------------------------------- files as objects */
