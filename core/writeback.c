@@ -303,10 +303,12 @@ static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 	}
 }
 
-static int shrink(struct vmf_object *o, uint64_t pages, uint64_t old)
+/* Up to all of its room: what an earlier call could not hide is still there. */
+static int shrink(struct vmf_object *o, uint64_t pages)
 {
 	uint64_t dropped = 0;
-	int hidden = vmf__object_hide(o, pages, old - pages), err = pages_drop(o, pages, old, DROP_ALL, &dropped);
+	int hidden = vmf__object_hide(o, pages, o->room - pages);
+	int err = pages_drop(o, pages, o->room, DROP_ALL, &dropped);
 
 	return hidden ? hidden : err;
 }
@@ -348,7 +350,7 @@ static int grow(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 
 int vmf_object_resize(struct vmf_object *o)
 {
-	uint64_t bytes, pages, old;
+	uint64_t bytes, pages;
 	int err;
 
 	if (!o || !o->backed)
@@ -358,10 +360,9 @@ int vmf_object_resize(struct vmf_object *o)
 		return err;
 	pages = (bytes >> o->port->shift) + !!(bytes & (vmf__psize(o->port) - 1));
 	pages = vmf__min(pages, o->room);
-	old = vmf__object_pages(o);
 	if (bytes > o->bytes)
 		return grow(o, bytes, pages);
 	if (bytes < o->bytes)
 		resize_to(o, bytes, pages);
-	return shrink(o, pages, vmf__max(old, pages));
+	return shrink(o, pages);
 }

@@ -320,7 +320,7 @@ static void serve(struct vmf_client *c, unsigned i)
 		s->given_up = true;
 		if (!c->end) {
 			vmf__log(c->server->config->socket, "client %d failed: %s", (int)c->pid, vmf_err_str(r));
-			vmf__client_abandon(c, "failed");
+			vmf__client_abandon(c, "failed", false);
 		}
 	}
 }
@@ -408,7 +408,7 @@ static void run(struct vmf_strand *strand, uint32_t events)
 
 void vmf__client_stop(struct vmf_client *c)
 {
-	vmf__client_abandon(c, "stopped");
+	vmf__client_abandon(c, "stopped", true);
 	for (unsigned i = 0; i < c->servings; i++)
 		if (c->serving[i].uffd >= 0)
 			drop(c, i);

@@ -33,8 +33,9 @@ struct vmf_client {
 /* A connection was accepted; the socket is the client's from here on, also on failure. */
 void vmf__client_open(struct vmf_server *, int socket);
 /* It will not be served any more: what is absent becomes SIGBUS, or it is killed, or it stalls, as the policy says.
- * => from its strand */
-void vmf__client_abandon(struct vmf_client *, const char *end);
+ * closing: its descriptors are closed next, so it does not stall, and is killed if it handed over any that are only
+ * held.  => from its strand */
+void vmf__client_abandon(struct vmf_client *, const char *end, bool closing);
 /* Abandons it, and ends it although its memory lives.  => the pool has stopped */
 void vmf__client_stop(struct vmf_client *);
 /* SIGKILL.  0 or -errno. */

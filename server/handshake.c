@@ -235,6 +235,8 @@ static enum vmf_hello_state ready(struct vmf_handshake *h, struct vmf_hello *hel
 	while (end < h->n && blank(h->bytes[end]))
 		end++;
 	last = end == h->n;
+	if (last)
+		h->n = h->seen; /* however many blanks come, they are not kept */
 	if (!h->fds)
 		return last ? VMF_HELLO_MORE : bad(h, "no descriptor came with the message");
 	if (h->dropped || (last && h->fds > 1))
@@ -243,7 +245,7 @@ static enum vmf_hello_state ready(struct vmf_handshake *h, struct vmf_hello *hel
 	hello->regions = h->regions;
 	hello->uffd = vmf__handshake_take_fd(h);
 	h->whole = false;
-	consume(h, end);
+	consume(h, last ? h->n : end);
 	return VMF_HELLO_READY;
 }
 

@@ -119,19 +119,24 @@ static void wait_for_end(struct vmf_client *c)
 		;
 }
 
-void vmf__client_abandon(struct vmf_client *c, const char *end)
+/* When descriptors are about to be closed nobody can stall any more, and memory of which nobody knows where it lies
+ * cannot be poisoned. */
+void vmf__client_abandon(struct vmf_client *c, const char *end, bool closing)
 {
+	unsigned policy = c->server->on_error;
 	int r = 0;
 
+	if (closing && policy == VMF_ERR_STALL)
+		policy = vmf_linux_can_poison() ? VMF_ERR_POISON : VMF_ERR_KILL;
 	c->end = end;
 	for (unsigned i = 0; i < c->servings; i++) {
 		c->serving[i].given_up = true;
-		if (c->server->on_error == VMF_ERR_POISON && !r)
+		if (policy == VMF_ERR_POISON && c->serving[i].uffd >= 0 && (!r || r == -VMF_EGONE))
 			r = vmf__serving_poison(&c->serving[i]);
 	}
 	if (r == -VMF_EGONE)
 		r = 0;
-	if (c->server->on_error == VMF_ERR_KILL || r) {
+	if (policy == VMF_ERR_KILL || r || (closing && c->helds)) {
 		r = vmf__client_kill(c);
 		if (!r)
 			wait_for_end(c);

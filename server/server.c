@@ -279,7 +279,7 @@ static int force(struct vmf_server *s, bool all_left)
 		/* The lock keeps a client that ends just now from being freed. */
 		pthread_mutex_lock(&s->lock);
 		for (struct vmf_client *c = s->clients; c; c = c->next)
-			vmf__client_abandon(c, "stopped");
+			vmf__client_abandon(c, "stopped", true);
 		vmf__listen_close(&s->listener);
 		if (s->config->pid_file)
 			unlink(s->config->pid_file);

@@ -161,8 +161,33 @@ static void forks(void)
 	bed_close(&b);
 }
 
+/* What the client unmaps after the fork the child still has, though both are told in one go. */
+static void forks_and_unmaps(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	if (!vmf_linux_can_poison())
+		vmtest_skip("this kernel cannot poison (6.6 can)");
+	config.client.features |= UFFD_FEATURE_EVENT_FORK;
+	memset(&b, 0, sizeof(b));
+	if (client_start(&b.client, &config.client) == EPERM)
+		vmtest_skip("UFFD_FEATURE_EVENT_FORK wants CAP_SYS_PTRACE");
+	bed_port(&b, &config);
+	bed_session(&b, &config);
+	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, b.object, NULL), 0);
+	client_go(&b.client, 0, OP_FORK, 50 * PAGE, PAGE, 0);
+	bed_message(&b);
+	client_go(&b.client, 1, OP_UNMAP, 48 * PAGE, 4 * PAGE, 0);
+	usleep(100000); /* nothing tells how many messages wait */
+	CHECK_EQ(bed_wait(&b, 0), 13);
+	CHECK_EQ(bed_wait(&b, 1), 0);
+	CHECK_EQ(b.session->forks, 1);
+	bed_close(&b);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_over), VMTEST(remaps_and_faults),
-	VMTEST(too_many_pieces), VMTEST(forks),
+	VMTEST(too_many_pieces), VMTEST(forks), VMTEST(forks_and_unmaps),
 };
 VMTEST_MAIN(tests, 20)

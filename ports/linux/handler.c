@@ -261,7 +261,7 @@ static int start_one(struct vmf__local *local, struct vmf__server **out)
 		return -VMF_ENOMEM;
 	}
 	/* It inherits our mask: no signal of the application's is delivered to it. */
-	vmf__block(NULL);
+	vmf__block_most();
 	err = pthread_create(&s->thread, NULL, server, s);
 	vmf__unblock(NULL);
 	if (err) {

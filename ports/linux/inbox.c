@@ -6,7 +6,9 @@
  * read() hands out faults before older events, so all that is there is read before the first fault is tried.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include "remote.h"
 
@@ -42,30 +44,9 @@ static void apply_gone(struct vmf__remote *r, uint64_t start, uint64_t end)
 	(void)vmf__uffd_wake(r->uffd, start, end - start);
 }
 
-/* => nobody enters */
-static int apply(struct vmf__remote *r, const struct uffd_msg *m)
-{
-	switch (m->event) {
-	case UFFD_EVENT_PAGEFAULT:
-		apply_fault(r, m);
-		return 0;
-	case UFFD_EVENT_REMOVE:
-		vmf__session_remove(r->session, m->arg.remove.start, m->arg.remove.end);
-		return 0;
-	case UFFD_EVENT_UNMAP:
-		apply_gone(r, m->arg.remove.start, m->arg.remove.end);
-		return vmf__session_gone(r->session, m->arg.remove.start, m->arg.remove.end);
-	case UFFD_EVENT_REMAP:
-		apply_gone(r, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len);
-		return vmf__session_moved(r->session, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
-	default:
-		return 0;
-	}
-}
-
 /* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read
  * zero: they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them
- * sleeps. */
+ * sleeps.  Its layout is ours of the moment of the fork, so this waits for no later message. */
 static void child_end(struct vmf__remote *r, int fd)
 {
 	bool done = true;
@@ -86,6 +67,30 @@ static void child_end(struct vmf__remote *r, int fd)
 	vmf__session_count(r->session, forks, 1);
 }
 
+/* => nobody enters */
+static int apply(struct vmf__remote *r, const struct uffd_msg *m)
+{
+	switch (m->event) {
+	case UFFD_EVENT_PAGEFAULT:
+		apply_fault(r, m);
+		return 0;
+	case UFFD_EVENT_REMOVE:
+		vmf__session_remove(r->session, m->arg.remove.start, m->arg.remove.end);
+		return 0;
+	case UFFD_EVENT_UNMAP:
+		apply_gone(r, m->arg.remove.start, m->arg.remove.end);
+		return vmf__session_gone(r->session, m->arg.remove.start, m->arg.remove.end);
+	case UFFD_EVENT_REMAP:
+		apply_gone(r, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len);
+		return vmf__session_moved(r->session, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
+	case UFFD_EVENT_FORK:
+		child_end(r, (int)m->arg.fork.ufd);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
 /* What the core has to know.  => the gate is open */
 static int tell(struct vmf__remote *r, const struct uffd_msg *m)
 {
@@ -94,12 +99,29 @@ static int tell(struct vmf__remote *r, const struct uffd_msg *m)
 		return vmf_space_gone(r->space, m->arg.remove.start, (m->arg.remove.end - m->arg.remove.start) / VMF__PAGE);
 	case UFFD_EVENT_REMAP:
 		return vmf_space_moved(r->space, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len / VMF__PAGE);
-	case UFFD_EVENT_FORK:
-		child_end(r, (int)m->arg.fork.ufd);
-		return 0;
 	default:
 		return 0;
 	}
+}
+
+/* Whether read() waits is a flag of the file, which the other process shares and may change at any time; so each call
+ * says that it does not want to (since Linux 6.10 this one minds).  Where nothing was to be read the flag is put right:
+ * poll() calls a descriptor that waits broken, without end. */
+static ssize_t read_now(int fd, void *to, size_t bytes)
+{
+	struct iovec v = { to, bytes };
+	ssize_t n = preadv2(fd, &v, 1, -1, RWF_NOWAIT);
+
+	if (n < 0 && errno == EOPNOTSUPP)
+		n = read(fd, to, bytes);
+	if (n < 0 && errno == EAGAIN) {
+		int flags = fcntl(fd, F_GETFL);
+
+		if (!(flags & O_NONBLOCK))
+			(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+		errno = EAGAIN;
+	}
+	return n;
 }
 
 /* Returns how many were read; 0: nothing is there. */
@@ -110,7 +132,7 @@ static int inbox_read(struct vmf__remote *r, int *err)
 
 	vmf__gate_close(&r->gate);
 	do
-		n = read(r->uffd, s->events, sizeof(s->events));
+		n = read_now(r->uffd, s->events, sizeof(s->events));
 	while (n < 0 && errno == EINTR);
 	s->journal = n > 0 ? (uint32_t)n / sizeof(s->events[0]) : 0;
 	for (uint32_t i = 0; i < s->journal && !*err; i++)
@@ -140,14 +162,14 @@ int vmf__inbox_drain(struct vmf__remote *r)
 	return err;
 }
 
-/* Faults are left out: their ranges are woken later, and they come again. */
+/* Faults are left out: their ranges are woken later, and they come again.  So are forks: that descriptor was his. */
 int vmf__inbox_recover(struct vmf__remote *r)
 {
 	struct vmf_session *s = r->session;
 	int err = 0;
 
 	for (uint32_t i = 0; i < VMF_SESSION_EVENTS && message(s, i)->event && !err; i++)
-		if (message(s, i)->event != UFFD_EVENT_PAGEFAULT)
+		if (message(s, i)->event != UFFD_EVENT_PAGEFAULT && message(s, i)->event != UFFD_EVENT_FORK)
 			err = apply(r, message(s, i));
 	if (err)
 		return err;

@@ -54,6 +54,7 @@ struct vmf__self *vmf__self(void);
 uint32_t vmf__slot(void *);      /* host.slot; VMF_NO_SLOT */
 void vmf__block(void *);         /* host.block */
 void vmf__unblock(void *);
+void vmf__block_most(void);      /* not what an instruction of a driver's may raise, which would end the process */
 void vmf__barrier(void *);       /* host.barrier: membarrier */
 bool vmf__barrier_there(void);   /* registers the process for it */
 

@@ -34,6 +34,10 @@ static long give_call(struct give *g)
 	if (g->copy_zero)
 		return vmf__uffd_copy(g->r->uffd, g->va, g->r->zeroes, n, 0);
 	done = vmf__uffd_zero(g->r->uffd, g->va, g->bytes, 0);
+	/* "Exists" is also said of a page that is absent and carries a mark (write-protected before it was touched),
+	 * which only a copy overwrites. */
+	if (done == -EEXIST)
+		return vmf__uffd_copy(g->r->uffd, g->va, g->r->zeroes, g->region->page_size, 0);
 	if (done != -EINVAL)
 		return done;
 	g->copy_zero = true;

@@ -271,27 +271,19 @@ static int serve(struct vmf__remote *r)
 	return err ? err : resolved;
 }
 
-/* Each short lock blocks signals; doing it once for all of them saves ten system calls a fault.  What an
- * instruction of a driver's may raise stays open. */
+/* Each short lock blocks signals; doing it once for all of them saves ten system calls a fault. */
 int vmf_linux_serve(struct vmf_space *space)
 {
 	struct vmf__remote *r = vmf__remote_of(space);
-	struct vmf__self *me = vmf__self();
-	sigset_t most, before;
 	int n;
 
 	if (!r)
 		return -VMF_EINVAL;
 	if (vmf__remote_gone(r))
 		return -VMF_EGONE;
-	sigfillset(&most);
-	sigdelset(&most, SIGBUS);
-	sigdelset(&most, SIGSEGV);
-	pthread_sigmask(SIG_SETMASK, &most, &before);
-	me->blocked++;
+	vmf__block_most();
 	n = serve(r);
-	me->blocked--;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	vmf__unblock(NULL);
 	return n;
 }
 

@@ -67,17 +67,28 @@ uint32_t vmf__slot(void *host)
 	return VMF_NO_SLOT;
 }
 
-void vmf__block(void *host)
+static void block(bool traps)
 {
 	struct vmf__self *me = &self;
-	sigset_t all;
+	sigset_t set;
 
-	(void)host;
 	if (me->handling || me->blocked++)
 		return;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &me->saved);
+	sigfillset(&set);
+	if (!traps) {
+		sigdelset(&set, SIGBUS);
+		sigdelset(&set, SIGSEGV);
+	}
+	pthread_sigmask(SIG_SETMASK, &set, &me->saved);
 }
+
+void vmf__block(void *host)
+{
+	(void)host;
+	block(true);
+}
+
+void vmf__block_most(void) { block(false); }
 
 void vmf__unblock(void *host)
 {

@@ -76,7 +76,7 @@ static struct vmf_result handle(struct vmf__local *local, const struct vmf_trap 
 	struct vmf_result r;
 
 	/* A signal handler that jumps out of here would leave our slot behind. */
-	vmf__block(NULL);
+	vmf__block_most();
 	r = vmf_handle(local->space, trap, ticket);
 	vmf__unblock(NULL);
 	return r;
