@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * What somebody else does between two steps of a fault, of a sync, of a change, and answers that do not fit: each time
- * the one moment, made certain.
+ * What somebody else does between two steps of a handler or of a change, and handlers that do what they must not: each
+ * time the one moment, made certain.
  */
 #include <pthread.h>
 #include <semaphore.h>
 #include "rig.h"
-#include "testback.h"
 
 #define PAGES 4u
 
@@ -15,60 +14,7 @@
 	for (unsigned store_ = VMF_BY_ADDRESS; store_ <= VMF_BY_OFFSET && (rig_open(&(r), store_), true); \
 	     rig_close(&(r)), store_++)
 
-struct file {
-	struct testback back; /* first: the backing's self */
-	struct vmf_backing_ops ops;
-	struct rig *r;
-	struct vmf_object *object;
-	uint32_t longest; /* read */
-	bool cuts_writes; /* they complete for one page less than asked, without an error */
-};
-
 static _Thread_local bool handling; /* this thread is in vmf_handle() */
-
-static int start(void *self, struct vmf_io *io)
-{
-	struct file *f = self;
-
-	if (io->write && f->cuts_writes) {
-		vmf_io_done(io, io->n - 1, 0);
-		return 0;
-	}
-	if (!io->write && io->n > f->longest)
-		f->longest = io->n;
-	return testback_ops()->start(self, io);
-}
-
-static void closing(void *self)
-{
-	struct file *f = self;
-
-	CHECK(!handling);
-	CHECK(f->back.when == TESTBACK_AT_ONCE || !pthread_equal(pthread_self(), f->back.thread));
-	testback_ops()->close(self);
-}
-
-static void file_make(struct file *f, struct rig *r, uint64_t pages, enum testback_when when, struct vmf_backed like)
-{
-	testback_open(&f->back, r->port, pages * PAGE, when);
-	f->ops = *testback_ops();
-	f->ops.start = start;
-	f->ops.close = closing;
-	f->r = r;
-	f->longest = 0;
-	f->cuts_writes = false;
-	like.size = sizeof(like);
-	like.ops = &f->ops;
-	like.self = f;
-	CHECK_ERR(vmf_object_backed(r->port, &f->object, &like), 0);
-}
-
-static void file_close(struct file *f)
-{
-	CHECK_ERR(vmf_unmap(f->r->space, VMF_SIM_LOWEST, 65536), 0);
-	vmf_object_put(f->object);
-	testback_close(&f->back);
-}
 
 static struct vmf_result handle(struct rig *r, vmf_va va, struct vmf_ticket *ticket)
 {
@@ -79,225 +25,6 @@ static struct vmf_result handle(struct rig *r, vmf_va va, struct vmf_ticket *tic
 	result = vmf_handle(r->space, &trap, ticket);
 	handling = false;
 	return result;
-}
-
-/* --------------------------------------------------------------------- a ticket from another layout */
-
-/* A fault waits for a read of one object; meanwhile another one is mapped there. */
-static void remapped(struct rig *r, uint32_t flags, int err)
-{
-	static struct file one, other;
-	struct vmf_ticket ticket = { 0 };
-	struct vmf_map map;
-	vmf_va at;
-
-	file_make(&one, r, PAGES, TESTBACK_HELD_BACK, (struct vmf_backed){ .flags = flags });
-	file_make(&other, r, PAGES, TESTBACK_AT_ONCE, (struct vmf_backed){ .flags = flags });
-	testback_poke(&one.back, 0, 201);
-	testback_poke(&other.back, 0, 202);
-	one.back.read = (struct testback_fail){ .in = err ? 1 : 0, .err = err };
-	at = rig_show(r, one.object, PAGES, VMF_R);
-	CHECK_RESULT(handle(r, at, &ticket), VMF_RETRY, VMF_WHY_IO);
-	CHECK_ERR(vmf_unmap(r->space, at, PAGES), 0);
-	map = rig_map(r, PAGES, VMF_R);
-	map.va = at;
-	map.flags |= VMF_FIXED;
-	CHECK_ERR(vmf_map(r->space, other.object, &map, &at), 0);
-	testback_release(&one.back, 1);
-	CHECK_ERR(vmf_ticket_wait(r->space, &ticket, false), 0);
-	CHECK_OK(handle(r, at, &ticket));
-	CHECK_EQ(rig_byte(r, at), 202);
-	file_close(&other);
-	file_close(&one);
-}
-
-static void what_was_read_of_one_object_is_not_shown_as_another(void)
-{
-	struct rig r;
-
-	RIG_EACH(r)
-		remapped(&r, 0, 0);
-	rig_open(&r, VMF_BY_COPY);
-	remapped(&r, VMF_STREAM, 0);
-	rig_close(&r);
-}
-
-static void nor_is_its_error(void)
-{
-	struct rig r;
-
-	RIG_EACH(r)
-		remapped(&r, 0, 5);
-	rig_open(&r, VMF_BY_COPY);
-	remapped(&r, VMF_STREAM, 5);
-	rig_close(&r);
-}
-
-/* ----------------------------------------------------------------------------- the last reference */
-
-static bool is_closed(struct file *f)
-{
-	bool closed;
-
-	pthread_mutex_lock(&f->back.lock);
-	closed = f->back.closed;
-	pthread_mutex_unlock(&f->back.lock);
-	return closed;
-}
-
-/* It goes in vmf_handle() or in vmf_io_done(), which may be called in a signal handler or with anything locked. */
-static void last_reference(struct rig *r, bool fault_has_it)
-{
-	struct vmf_ticket ticket = { 0 };
-	static struct file f;
-	vmf_va at;
-
-	file_make(&f, r, PAGES, TESTBACK_HELD_BACK, (struct vmf_backed){ 0 });
-	at = rig_show(r, f.object, PAGES, VMF_R);
-	CHECK_RESULT(handle(r, at, &ticket), VMF_RETRY, VMF_WHY_IO);
-	CHECK_ERR(vmf_unmap(r->space, at, PAGES), 0);
-	vmf_object_put(f.object);
-	if (!fault_has_it)
-		vmf_ticket_drop(r->space, &ticket);
-	CHECK(!is_closed(&f));
-	testback_release(&f.back, 1);
-	if (fault_has_it) {
-		CHECK_ERR(vmf_ticket_wait(r->space, &ticket, false), 0);
-		CHECK_RESULT(handle(r, at, &ticket), VMF_SIGSEGV, VMF_WHY_NONE);
-	}
-	CHECK_SOON((vmf_port_tidy(r->port), is_closed(&f)));
-	testback_close(&f.back);
-}
-
-static void nothing_is_closed_in_a_fault_or_by_a_read(void)
-{
-	struct rig r;
-
-	for (unsigned fault = 0; fault < 2; fault++)
-		RIG_EACH(r)
-			last_reference(&r, fault);
-}
-
-/* --------------------------------------------------------------------------------------- one run */
-
-/* The block may bring a run's length before the page, the readahead as much after it: not more than one run together. */
-static void around_and_readahead_are_one_run_at_most(void)
-{
-	const struct vmf_sim_config config = {
-		.size = sizeof(config), .store = VMF_BY_OFFSET, .protect = true, .ram_pages = RAM,
-	};
-	static struct file f;
-	struct rig r;
-	vmf_va at;
-
-	rig_open_as(&r, &config);
-	file_make(&f, &r, 2048, TESTBACK_AT_ONCE, (struct vmf_backed){ .around = 512, .readahead = 512 });
-	at = rig_show(&r, f.object, 2048, VMF_R);
-	for (unsigned i = 0; i < 512; i = 2 * i + 1) {
-		CHECK_EQ(rig_byte(&r, at + i * PAGE), testback_byte(&f.back, (uint64_t)i * PAGE));
-		while (vmf_reclaim(f.object, 0, 2048))
-			continue;
-	}
-	CHECK_EQ(f.longest, VMF_RUN_MAX);
-	file_close(&f);
-	rig_close(&r);
-}
-
-static void sequential_blocks_read_ahead(void)
-{
-	static struct file f;
-	struct rig r;
-	vmf_va at;
-
-	rig_open(&r, VMF_BY_OFFSET);
-	file_make(&f, &r, 1024, TESTBACK_AT_ONCE, (struct vmf_backed){ .around = 16, .readahead = 128 });
-	at = rig_show(&r, f.object, 1024, VMF_R);
-	for (unsigned i = 0; i < 1024; i++)
-		CHECK_EQ(rig_byte(&r, at + i * PAGE), testback_byte(&f.back, (uint64_t)i * PAGE));
-	CHECK_EQ(f.longest, 128);
-	CHECK(f.back.reads < 1024 / 64);
-	file_close(&f);
-	rig_close(&r);
-}
-
-/* ------------------------------------------------------------------------------------------ sync */
-
-struct syncer { struct file *f; unsigned waits, done; int err, io_err; };
-
-static _Thread_local struct syncer *syncer; /* whose thread this is */
-
-static void note_wait(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
-{
-	(void)self;
-	(void)space;
-	(void)at;
-	(void)pages;
-	if (syncer)
-		__atomic_store_n(&syncer->waits, 1, __ATOMIC_SEQ_CST);
-}
-
-static void *sync_all(void *self)
-{
-	struct syncer *s = syncer = self;
-
-	s->err = vmf_sync(s->f->object, 0, PAGES, &s->io_err);
-	__atomic_store_n(&s->done, 1, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-/* The page is on its way already, and does not arrive: the second sync must not say that it did. */
-static void a_second_sync_answers_for_the_first_ones_pages(void)
-{
-	pthread_t thread[2];
-	static struct file f;
-	struct rig r;
-	vmf_va at;
-
-	SHARED_EACH(r) {
-		struct syncer s[2] = { { .f = &f }, { .f = &f } };
-
-		file_make(&f, &r, PAGES, TESTBACK_HELD_BACK, (struct vmf_backed){ 0 });
-		vmf_sim_on(r.sim, VMF_SIM_WAIT, note_wait, NULL);
-		testback_release(&f.back, 1);
-		at = rig_show(&r, f.object, PAGES, VMF_R | VMF_W);
-		CHECK_OK(vmf_sim_store(r.space, at, "x", 1));
-		f.back.write = (struct testback_fail){ .in = 1, .err = 5 };
-		CHECK(!pthread_create(&thread[0], NULL, sync_all, &s[0]));
-		testback_wait_queued(&f.back, 1);
-		CHECK(!pthread_create(&thread[1], NULL, sync_all, &s[1]));
-		CHECK_SOON(__atomic_load_n(&s[1].waits, __ATOMIC_SEQ_CST) || __atomic_load_n(&s[1].done, __ATOMIC_SEQ_CST));
-		CHECK(!__atomic_load_n(&s[1].done, __ATOMIC_SEQ_CST));
-		testback_release(&f.back, 2);
-		for (unsigned i = 0; i < 2; i++)
-			pthread_join(thread[i], NULL);
-		CHECK_ERR(s[0].err, -VMF_EIO);
-		CHECK_EQ(s[0].io_err, 5);
-		CHECK_ERR(s[1].err, 0);
-		CHECK(testback_same(&f.back, 0, "x", 1));
-		file_close(&f);
-	}
-}
-
-static void a_write_that_ends_early_has_failed(void)
-{
-	static struct file f;
-	struct rig r;
-	vmf_va at;
-
-	SHARED_EACH(r) {
-		file_make(&f, &r, PAGES, TESTBACK_AT_ONCE, (struct vmf_backed){ 0 });
-		at = rig_show(&r, f.object, PAGES, VMF_R | VMF_W);
-		CHECK_OK(vmf_sim_store(r.space, at, "x", 1));
-		CHECK_OK(vmf_sim_store(r.space, at + PAGE, "x", 1));
-		f.cuts_writes = true;
-		CHECK_ERR(vmf_sync(f.object, 0, PAGES, NULL), -VMF_EIO);
-		CHECK_EQ(vmf_page_state(f.object, 0), VMF_PRESENT);
-		CHECK_EQ(vmf_page_state(f.object, 1), VMF_DIRTY);
-		f.cuts_writes = false;
-		CHECK_ERR(vmf_sync(f.object, 0, PAGES, NULL), 0);
-		CHECK(testback_same(&f.back, PAGE, "x", 1));
-		file_close(&f);
-	}
 }
 
 /* --------------------------------------------------------------------------------------- drivers */
@@ -579,3 +306,84 @@ static void an_area_is_closed_after_it_was_opened(void)
 		driver_close(&d);
 	}
 }
+
+/* ------------------------------------------------------------------------------------------ the top */
+
+static int top_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw,
+		      struct vmf_window *window)
+{
+	(void)pmap;
+	(void)map;
+	(void)segment;
+	(void)wants_raw;
+	*window = (struct vmf_window){ .store = VMF_BY_ADDRESS, .protect = true, .orders = 1 };
+	return 0;
+}
+
+static long top_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
+{
+	(void)pmap;
+	return run->n;
+}
+
+static int top_remove(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *gather)
+{
+	(void)pmap;
+	(void)va;
+	(void)pages;
+	(void)gather;
+	return 0;
+}
+
+static int top_protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned prot)
+{
+	(void)pmap;
+	(void)va;
+	(void)pages;
+	(void)prot;
+	return 0;
+}
+
+/* Its end is address 0. */
+static void no_area_lies_over_one_that_ends_at_the_top(void)
+{
+	static const struct vmf_pmap_ops pmap_ops = {
+		.size = sizeof(pmap_ops), .attach = top_attach, .detach = top_remove, .enter = top_enter,
+		.remove = top_remove, .protect = top_protect,
+	};
+	const vmf_va top = (vmf_va)0 - 2 * PAGE;
+	struct vmf_pmap pmap = { .ops = &pmap_ops, .lo = (vmf_va)0 - 4 * PAGE, .hi = (vmf_va)0 - PAGE };
+	struct vmf_map map = { .size = sizeof(map), .flags = VMF_SHARED | VMF_FIXED, .va = top, .pages = 2, .prot = VMF_R };
+	struct vmf_space *space;
+	struct driver d;
+	struct rig r;
+	vmf_va at = 0;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	driver_open(&d, &r, &announced_ops);
+	CHECK_ERR(vmf_space_create(r.port, &space, &pmap), 0);
+	CHECK_ERR(vmf_map(space, d.object, &map, &at), 0);
+	CHECK(at == top);
+	map.flags = VMF_SHARED;
+	map.pages = 3;
+	CHECK_ERR(vmf_map(space, d.object, &map, &at), -VMF_ENOSPC);
+	map.pages = 2;
+	CHECK_ERR(vmf_map(space, d.object, &map, &at), 0);
+	CHECK(at == pmap.lo);
+	CHECK_ERR(vmf_unmap(space, pmap.lo, 4), 0);
+	vmf_space_destroy(space);
+	driver_close(&d);
+	rig_close(&r);
+}
+
+static const struct vmtest tests[] = {
+	VMTEST(a_revoked_page_is_not_installed_after_another),
+	VMTEST(done_without_the_page_is_a_drivers_error),
+	VMTEST(a_write_after_a_sync_or_a_revoke_is_announced_again),
+	VMTEST(a_write_to_zeroes_is_announced_once),
+	VMTEST(writable_raw_areas_cannot_be_announced),
+	VMTEST(a_handler_cannot_unmap_its_area_while_another_thread_does),
+	VMTEST(an_area_is_closed_after_it_was_opened),
+	VMTEST(no_area_lies_over_one_that_ends_at_the_top),
+};
+VMTEST_MAIN(tests, 20)

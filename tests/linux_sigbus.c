@@ -287,6 +287,36 @@ static void sent_sigbus(void)
 	}
 }
 
+/* Kernels differ in what they call a page that cannot be had: an error of the address, or of the memory.  What is said
+ * of memory that nobody has touched yet is not ours. */
+static void codes(void)
+{
+	const int code[] = { BUS_ADRERR, BUS_MCEERR_AR, BUS_MCEERR_AO };
+	struct sigaction sa = { .sa_flags = SA_SIGINFO };
+	struct rig r;
+
+	sa.sa_sigaction = with_info;
+	sigaction(SIGBUS, &sa, NULL);
+	BOTH_MODES(&r) {
+		struct vmf_object *o;
+		char *a;
+
+		CHECK_ERR(vmf_object_create(r.port, &o, &zero_ops, NULL, 8), 0);
+		a = rig_map(&r, o, VMF_SHARED, 8, VMF_R | VMF_W);
+		for (unsigned i = 0; i < 3; i++) {
+			siginfo_t si = { .si_signo = SIGBUS, .si_code = code[i] };
+
+			si.si_addr = a + i * PAGE;
+			memset(&seen, 0, sizeof(seen));
+			CHECK_EQ(syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)syscall(SYS_gettid), SIGBUS, &si), 0);
+			CHECK_EQ(seen.calls, code[i] == BUS_MCEERR_AO);
+			CHECK_EQ(rig_stats(&r).faults, i < 2 ? i + 1 : 2);
+		}
+		rig_unmap(&r, a, 8);
+		vmf_object_put(o);
+	}
+}
+
 /* Without a handler: death by SIGBUS, at the instruction. */
 static void dies_of_ours(void *arg)
 {
@@ -529,7 +559,7 @@ static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 static const struct vmtest tests[] = {
 	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(many_failures),
 	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
-	VMTEST(sent_sigbus), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack), VMTEST(smallest_stack),
-	VMTEST(nested_faults),
+	VMTEST(sent_sigbus), VMTEST(codes), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack),
+	VMTEST(smallest_stack), VMTEST(nested_faults),
 };
 VMTEST_MAIN(tests, 20)

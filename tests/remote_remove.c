@@ -116,6 +116,41 @@ static void unread(void)
 	bed_close(&b);
 }
 
+/* Faults of the client's that nobody has read yet. */
+static unsigned pending(const struct bed *b)
+{
+	char line[80];
+	unsigned n = 0;
+	FILE *f;
+
+	snprintf(line, sizeof(line), "/proc/self/fdinfo/%d", b->client.uffd);
+	f = fopen(line, "re");
+	CHECK(f);
+	while (fgets(line, sizeof(line), f))
+		(void)sscanf(line, "pending: %u", &n);
+	fclose(f);
+	return n;
+}
+
+/* read() hands out faults before an older remove, more of them than one read takes: all is read, and the remove is
+ * applied, before the first fault is tried. */
+static void older(void)
+{
+	const unsigned faults = VMF_SESSION_EVENTS + 36;
+	struct bed b;
+
+	bed_open(&b, &plain);
+	client_go(&b.client, 1, OP_REMOVE, 0, PAGES * PAGE, 0);
+	bed_message(&b);
+	client_go(&b.client, 0, OP_CROWD, 0, faults * PAGE, 0);
+	CHECK_SOON(pending(&b) == faults);
+	CHECK_EQ(bed_wait(&b, 0), (int)faults); /* so many saw a zero */
+	CHECK_EQ(bed_wait(&b, 1), 0);
+	CHECK_EQ(b.back.reads, 0);
+	CHECK_EQ(b.session->failed, 0);
+	bed_close(&b);
+}
+
 /* ------------------------------------------------------------------------------------------------ the gate */
 
 /* A backing whose frames, when it says that they are full, lie under a userfaultfd of ours: who copies out of one
@@ -326,7 +361,7 @@ static void late(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(before), VMTEST(meanwhile), VMTEST(after), VMTEST(around), VMTEST(no_backing), VMTEST(unread), VMTEST(gate),
-	VMTEST(late), VMTEST(storms),
+	VMTEST(before), VMTEST(meanwhile), VMTEST(after), VMTEST(around), VMTEST(no_backing), VMTEST(unread), VMTEST(older),
+	VMTEST(gate), VMTEST(late), VMTEST(storms),
 };
 VMTEST_MAIN(tests, 20)

@@ -26,7 +26,7 @@ static void hear(int i)
 	CHECK_EQ(read(end[i], &c, 1), 1);
 }
 
-static void start(const char *threads, const char *policy)
+static void start_where(const char *threads, const char *policy, int spare)
 {
 	const char *module = getenv("VMF_BADREAD");
 	char path[96];
@@ -43,11 +43,17 @@ static void start(const char *threads, const char *policy)
 	bad = mmap(NULL, sizeof *bad, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	CHECK(bad != MAP_FAILED);
 	close(fd);
+	atomic_store(&bad->spare, spare);
 	setenv("VMF_BADREAD_STATE", path, 1);
 	setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1);
 	setenv("LD_PRELOAD", module, 1);
 	SERVE_START(&s, "--threads", threads, "--on-error", policy, NULL);
 	unsetenv("LD_PRELOAD");
+}
+
+static void start(const char *threads, const char *policy)
+{
+	start_where(threads, policy, 0);
 }
 
 static void done(void)
@@ -123,6 +129,24 @@ static void for_ever(void)
 	done();
 }
 
+/* Where pages cannot be poisoned, known beforehand or not, who cannot have one is killed, and reads nothing else. */
+static void cannot_poison(void)
+{
+	for (int spare = 1; spare <= 2; spare++) {
+		pid_t pid;
+
+		start_where("2", "auto", spare);
+		pid = client_fork(sees_an_error, NULL);
+		hear(0);
+		atomic_store(&bad->fail, INT_MAX);
+		tell(0);
+		CHECK_EQ(client_wait(pid), 128 + SIGKILL);
+		serve_says(s.err, "SIGBUS/IOERR 5 (Input/output error); killed\n");
+		CHECK_EQ(serve_stop(&s), 0);
+		done();
+	}
+}
+
 static int hangs(void *arg)
 {
 	struct guest g;
@@ -191,7 +215,7 @@ static void stalled_takes_no_thread(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(for_a_while), VMTEST(for_ever), VMTEST(hang), VMTEST(stalled_takes_no_thread),
+	VMTEST(for_a_while), VMTEST(for_ever), VMTEST(cannot_poison), VMTEST(hang), VMTEST(stalled_takes_no_thread),
 };
 
 int main(int argc, char **argv)

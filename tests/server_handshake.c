@@ -7,6 +7,7 @@
 #include "vmtest.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 static const char captured[] = "[{\"base_host_virt_addr\":140369865998336,\"size\":268435456,\"offset\":0,"
 			       "\"page_size\":4096,\"page_size_kib\":4096}]";
@@ -289,9 +290,38 @@ static void region_counts(void)
 	free(more);
 }
 
+static long resident_kib(void)
+{
+	struct rusage use;
+
+	CHECK_EQ(getrusage(RUSAGE_SELF, &use), 0);
+	return use.ru_maxrss;
+}
+
+/* A whole message waits for its descriptor; the blanks that follow it, however many, are not kept. */
+static void blanks_without_end(void)
+{
+	static const char whole_message[] = "[" REGION("") "]";
+	struct vmf_handshake *h = vmf__handshake_open();
+	struct vmf_hello hello;
+	static char blanks[16384];
+	long before;
+
+	memset(blanks, ' ', sizeof(blanks));
+	CHECK_EQ(vmf__handshake_feed(h, whole_message, strlen(whole_message), NULL, 0), 0);
+	CHECK_EQ(vmf__handshake_next(h, &hello), VMF_HELLO_MORE);
+	before = resident_kib();
+	for (unsigned i = 0; i < 4096; i++) {
+		CHECK_EQ(vmf__handshake_feed(h, blanks, sizeof(blanks), NULL, 0), 0);
+		CHECK_EQ(vmf__handshake_next(h, &hello), VMF_HELLO_MORE);
+	}
+	CHECK(resident_kib() - before < 16384); /* 64 MiB came */
+	vmf__handshake_close(h);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(whole), VMTEST(page_sizes), VMTEST(unknown_members), VMTEST(two_pieces), VMTEST(byte_by_byte),
 	VMTEST(several), VMTEST(descriptor_late), VMTEST(descriptor_only), VMTEST(wrong), VMTEST(lengths),
-	VMTEST(region_counts),
+	VMTEST(region_counts), VMTEST(blanks_without_end),
 };
 VMTEST_MAIN(tests, 20)

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define CLEAN_MAX 4096u /* pages */
+#define ZAP_TRIES 200u
 
 static const char zeroes[VMF__PAGE] __attribute__((aligned(VMF__PAGE)));
 
@@ -244,10 +245,33 @@ static int remove_step(const struct vmf__window *w, unsigned arg)
 	return 0;
 }
 
+/* Zapping asks nobody whose memory it is.  If the application has unmapped a window and the event has not been read,
+ * its addresses may be somebody else's, whose bytes would be lost: so we look first, and then at the table.  (What is
+ * unmapped between the look and the zap is hit nevertheless; the kernel has no zap that looks itself.)  A layout that
+ * changes without a pause is not waited for longer than 10 ms. */
+static int each_still_ours(struct vmf__local *local, vmf_va va, uint64_t pages, window_step *step)
+{
+	for (unsigned tries = 0;; tries++) {
+		bool changing;
+		int err = 0;
+
+		vmf__block(NULL);
+		vmf__gate_share(&local->gate);
+		changing = tries < ZAP_TRIES && vmf__uffd_changing(local->fd[VMF__W_SHARED]);
+		if (!changing)
+			err = each(local, va, pages, step, 0);
+		vmf__gate_unshare(&local->gate);
+		vmf__unblock(NULL);
+		if (!changing)
+			return err;
+		(void)vmf__wait(local->port, NULL, 0, 50000, false);
+	}
+}
+
 static int window_remove(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *g)
 {
 	(void)g;
-	return each(local_of(pmap), va, pages, remove_step, 0);
+	return each_still_ours(local_of(pmap), va, pages, remove_step);
 }
 
 static int protect_step(const struct vmf__window *w, unsigned prot)
@@ -287,7 +311,7 @@ static int clean_step(const struct vmf__window *w, unsigned arg)
 
 static int clean(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
 {
-	return each(local_of(pmap), va, pages, clean_step, 0);
+	return each_still_ours(local_of(pmap), va, pages, clean_step);
 }
 
 /* ---------------------------------------------------------------------------------------------- enter */

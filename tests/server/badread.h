@@ -10,5 +10,6 @@ struct badread {
 	atomic_int fail;  /* so many reads fail */
 	atomic_int hang;  /* all reads hang as long as it is not 0 */
 	atomic_int reads; /* how many have been asked for */
+	atomic_int spare; /* the kernel does not say that it can poison pages (1); it does, and cannot (2) */
 };
 #endif
