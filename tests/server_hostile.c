@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Clients that no VMM is, and ends that nobody wants: whatever they do, no page of theirs reads zero in place of data, and
- * no other client notices.
+ * Clients that no VMM is, and ends that nobody wants: whatever they do, no page of theirs reads zero in place of
+ * data, and no other client notices.
  */
 #include "serve_rig.h"
 #include <linux/userfaultfd.h>

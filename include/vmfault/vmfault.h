@@ -314,8 +314,9 @@ struct vmf_io {
 void *vmf_io_bytes(const struct vmf_io *, uint32_t i, uint32_t *adjacent);
 /* Completes an io: the first `pages` pages are right; err: why the rest are not (the backing's own number; 0 with too
  * few pages is a mistake of the backing: SIGBUS/DRIVER).  A fault whose page is not among the right ones of a longer
- * run asks once more, for that page alone. Once for each start() that returned 0; from any thread; perhaps before
- * start() returns.  => any lock */
+ * run asks once more, for that page alone.  Once for each start() that returned 0; from any thread; perhaps before
+ * start() returns.  => any lock but one that close() takes: if everybody else has let go of the object meanwhile, it
+ * ends in here */
 void vmf_io_done(struct vmf_io *, uint32_t pages, int err);
 
 struct vmf_extent { vmf_pgoff first; uint64_t pages; bool zero; };
