@@ -221,6 +221,16 @@ static unsigned descriptors(struct msghdr *m, int *fd)
 	return n;
 }
 
+/* The kernel dropped a descriptor on its way.  If that was the last copy of a userfaultfd, absent pages read as zeroes
+ * from now on: so the client does not go on. */
+static void lost(struct vmf_client *c)
+{
+	int r = vmf__client_kill(c);
+
+	refuse(c, r ? "its descriptor cannot be received, and it cannot be killed: too many open files" :
+		"its descriptor cannot be received, so it was killed: too many open files");
+}
+
 /* Bytes that were taken in; 0: the other side has closed; negative: -errno, or refused. */
 static ssize_t receive(struct vmf_client *c)
 {
@@ -237,9 +247,10 @@ static ssize_t receive(struct vmf_client *c)
 	fds = descriptors(&m, fd);
 	if (vmf__handshake_feed(c->handshake, bytes, (size_t)n, fd, fds))
 		refuse(c, "no memory for its message");
+	else if (m.msg_flags & MSG_CTRUNC && fds)
+		refuse(c, "too many descriptors came with the message");
 	else if (m.msg_flags & MSG_CTRUNC)
-		refuse(c, fds ? "too many descriptors came with the message" :
-				"its descriptor cannot be received: too many open files");
+		lost(c);
 	else if (n && messages(c))
 		return n;
 	return n ? -ECANCELED : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Objects whose backing gets shorter and longer: nothing of before the change is shown after it, whatever was on its way
- * when it came, and whatever failed.
+ * Objects whose backing gets shorter and longer: nothing of before the change is shown after it, whatever was on its
+ * way when it came, and whatever failed.
  */
 #include <pthread.h>
 #include "rig.h"

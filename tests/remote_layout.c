@@ -186,8 +186,30 @@ static void forks_and_unmaps(void)
 	bed_close(&b);
 }
 
+/* A hole that nobody told us of. */
+static void forks_torn(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	if (!vmf_linux_can_poison())
+		vmtest_skip("this kernel cannot poison (6.6 can)");
+	config.client.features = UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_FORK;
+	memset(&b, 0, sizeof(b));
+	if (client_start(&b.client, &config.client) == EPERM)
+		vmtest_skip("UFFD_FEATURE_EVENT_FORK wants CAP_SYS_PTRACE");
+	bed_port(&b, &config);
+	bed_session(&b, &config);
+	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, b.object, NULL), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_UNMAP, 20 * PAGE, 4 * PAGE, 0), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_FORK, 0, PAGE, 0), 13);
+	CHECK_EQ(bed_do(&b, 0, OP_FORK, 24 * PAGE, PAGE, 0), 13);
+	CHECK_EQ(bed_do(&b, 0, OP_FORK, (PAGES - 1) * PAGE, PAGE, 0), 13);
+	bed_close(&b);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_over), VMTEST(remaps_and_faults),
-	VMTEST(too_many_pieces), VMTEST(forks), VMTEST(forks_and_unmaps),
+	VMTEST(too_many_pieces), VMTEST(forks), VMTEST(forks_and_unmaps), VMTEST(forks_torn),
 };
 VMTEST_MAIN(tests, 20)

@@ -2,6 +2,7 @@
  *
  * The session block: which regions it takes, and which it refuses.
  */
+#include "ports/linux/session.h"
 #include "remotetest.h"
 
 #define BASE UINT64_C(0x7f0000000000)
@@ -73,6 +74,28 @@ static void refuses(void)
 	}
 }
 
+/* A block may come from a process that had its reasons to die. */
+static void nothing_reaches_out(void)
+{
+	const struct vmf_linux_region r = { BASE, 16 * PAGE, 0, PAGE };
+	struct vmf_session *s;
+	size_t bytes;
+
+	CHECK_ERR(vmf_session_bytes(&r, 1, &bytes, NULL), 0);
+	s = calloc(1, bytes);
+	CHECK_ERR(vmf_session_init(s, &r, 1), 0);
+	CHECK(vmf__session_good(s));
+	s->region[0].removed = UINT64_MAX - 5;
+	CHECK(!vmf__session_good(s));
+	CHECK_ERR(vmf_session_init(s, &r, 1), 0);
+	s->region[0].pages = UINT64_C(1) << 50;
+	CHECK(!vmf__session_good(s));
+	CHECK_ERR(vmf_session_init(s, &r, 1), 0);
+	s->regions = VMF_SESSION_REGIONS + 1;
+	CHECK(!vmf__session_good(s));
+	free(s);
+}
+
 static void counts(void)
 {
 	static struct vmf_linux_region r[VMF_SESSION_REGIONS + 1];
@@ -90,6 +113,6 @@ static const struct vmtest tests[] = {
 	VMTEST(takes),
 	VMTEST(costs),
 	VMTEST(refuses),
-	VMTEST(counts),
+	VMTEST(counts), VMTEST(nothing_reaches_out),
 };
 VMTEST_MAIN(tests, 10)

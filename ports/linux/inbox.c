@@ -44,6 +44,27 @@ static void apply_gone(struct vmf__remote *r, uint64_t start, uint64_t end)
 	(void)vmf__uffd_wake(r->uffd, start, end - start);
 }
 
+/* The kernel wants a range to be one mapping: of one that is not, the half is tried, down to a page; and a page that
+ * is no mapping shows nothing. */
+static bool child_poison(int fd, const struct vmf_session_region *region)
+{
+	vmf_va va = region->va, end = va + region->pages * VMF__PAGE, page = region->page_size, step = end - va;
+
+	while (va < end) {
+		long n = vmf__uffd_poison(fd, va, step < end - va ? step : end - va, 0);
+
+		if (n == -ENOENT && step > page) {
+			step = (step / 2 + page - 1) & ~(page - 1);
+			continue;
+		}
+		if (n <= 0 && n != -EEXIST && n != -ENOENT)
+			return n == -ESRCH;
+		va += n > 0 ? (vmf_va)n : page;
+		step = step < end - va ? step * 2 : step;
+	}
+	return true;
+}
+
 /* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read
  * zero: they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them
  * sleeps.  Its layout is ours of the moment of the fork, so this waits for no later message. */
@@ -51,17 +72,8 @@ static void child_end(struct vmf__remote *r, int fd)
 {
 	bool done = true;
 
-	for (unsigned i = 0; i < r->session->regions && done; i++) {
-		const struct vmf_session_region *region = r->session->region + i;
-		vmf_va va = region->va, end = va + region->pages * VMF__PAGE;
-
-		while (va < end && done) {
-			long n = vmf__uffd_poison(fd, va, end - va, 0);
-
-			done = n > 0 || n == -EEXIST || n == -ESRCH;
-			va += n > 0 ? (vmf_va)n : region->page_size;
-		}
-	}
+	for (unsigned i = 0; i < r->session->regions && done; i++)
+		done = child_poison(fd, r->session->region + i);
 	if (done)
 		close(fd);
 	vmf__session_count(r->session, forks, 1);

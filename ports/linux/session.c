@@ -92,12 +92,15 @@ static bool region_good(const struct vmf_session *s, const struct vmf_session_re
 		return false;
 	if (!bytes || bytes / VMF__PAGE != r->pages || (r->va | bytes) & (r->page_size - 1) || r->va + bytes < r->va)
 		return false;
-	return r->removed >= sizeof(*s) * 8 && r->removed + bytes / r->page_size <= s->bytes * 8;
+	if (r->removed < sizeof(*s) * 8 || r->removed > s->bytes * 8)
+		return false;
+	return bytes / r->page_size <= s->bytes * 8 - r->removed;
 }
 
 bool vmf__session_good(const struct vmf_session *s)
 {
-	if (s->magic != MAGIC || s->version != VERSION || s->regions > VMF_SESSION_REGIONS || s->bytes < sizeof(*s))
+	if (s->magic != MAGIC || s->version != VERSION || s->regions > VMF_SESSION_REGIONS || s->bytes < sizeof(*s) ||
+	    s->bytes > UINT64_MAX / 8)
 		return false;
 	for (unsigned i = 0; i < s->regions; i++)
 		if (!region_good(s, s->region + i))
