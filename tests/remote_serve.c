@@ -210,8 +210,8 @@ static void death(void)
 	int n = 0;
 
 	config.when = TESTBACK_HELD_BACK;
+	bed_open(&other, &plain); /* first: a client is forked before there are threads */
 	bed_open(&b, &config);
-	bed_open(&other, &plain);
 	client_go(&b.client, 0, OP_LOAD, 4 * PAGE, PAGE, 0);
 	bed_message(&b);
 	CHECK_EQ(vmf_linux_serve(b.space), 0);

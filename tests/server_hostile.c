@@ -6,7 +6,6 @@
 #include "serve_rig.h"
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -242,59 +241,9 @@ static void a_hole_goes_over_a_mark(void)
 	CHECK_EQ(status, 0);
 }
 
-/* Its only descriptor is lost on the way, because the server cannot have another one. */
-static int without_a_copy(void *arg)
-{
-	struct rlimit none = { 3, 3 };
-	struct guest g;
-
-	(void)arg;
-	if (!guest_memory(&g, PAGES * PAGE, PAGE))
-		return 9;
-	guest_dial(&g, s.sock);
-	hear(1);
-	CHECK_EQ(prlimit(s.pid, RLIMIT_NOFILE, &none, NULL), 0);
-	guest_hello(&g, 0);
-	close(g.uffd);
-	CHECK(guest_closed(g.sock, 5000));
-	return pages_of_zeroes(&g) != 0;
-}
-
-/* Descriptors that the server has open now. */
-static unsigned descriptors(void)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)s.pid);
-	d = opendir(path);
-	CHECK(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
-
-static void a_lost_descriptor_shows_no_zeroes(void)
-{
-	unsigned idle;
-	pid_t client;
-
-	start("auto");
-	idle = descriptors();
-	client = client_fork(without_a_copy, NULL);
-	CHECK_SOON(descriptors() > idle); /* it was accepted */
-	tell(0);
-	CHECK(ended_well(client_wait(client)));
-	CHECK_EQ(kill(s.pid, SIGTERM), 0);
-	(void)serve_wait(&s);
-	serve_close(&s);
-}
-
 static const struct vmtest tests[] = {
 	VMTEST(a_client_half_gone_ends_well), VMTEST(nobody_stalls_on_a_server_that_is_gone),
 	VMTEST(a_refused_client_reads_no_zeroes), VMTEST(a_blocking_descriptor_blocks_nobody),
-	VMTEST(a_hole_goes_over_a_mark), VMTEST(a_lost_descriptor_shows_no_zeroes),
+	VMTEST(a_hole_goes_over_a_mark),
 };
 VMTEST_MAIN(tests, 30)
