@@ -6,7 +6,9 @@
 #	make check       the fast tests
 #	make check-all   every test: also clang, sanitizers, cross compiles, QEMU
 #	make check-metal the bare-metal ports, under QEMU
+#	make model       random sequences of operations against the model, each time others, for some minutes
 #	make bench       figures of this machine
+#	make amalgam     the core and its pmaps as one vmfault.c and vmfault.h, in build/amalgam
 #	make install     into PREFIX (/usr/local), below DESTDIR
 #	make deps        install everything that any of these needs
 #	make clean
@@ -59,6 +61,14 @@ check-tsan: $(BUILD)-tsan/build.ninja
 	ninja -C $(BUILD)-tsan -j $(JOBS)
 	$(MESON_TEST) -C $(BUILD)-tsan --suite core
 
+# Each kind of window, from a new seed, which is printed (and so is what failed, made short).
+MODEL_OPS = 3000000
+MODEL = by-address by-address-unprotected by-offset by-offset-unprotected by-copy
+MODEL_LINUX = threaded in-context
+model: all
+	for stage in $(MODEL); do $(BUILD)/tests/test-model-sim $$stage --ops $(MODEL_OPS) || exit 1; done
+	for mode in $(MODEL_LINUX); do $(BUILD)/tests/test-model-linux $$mode --ops $(MODEL_OPS) || exit 1; done
+
 # Only what the demo runs, so that it is soon there.
 demo: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS) vmfault examples/demo examples/example-naive_handler examples/example-sparse
@@ -67,6 +77,9 @@ demo: $(BUILD)/build.ninja
 bench: all
 	ninja -C $(BUILD) bench
 	$(BUILD)/bench/bench-linux-fault
+
+amalgam:
+	scripts/amalgam $(BUILD)/amalgam
 
 install: all
 	meson configure -Dprefix=$(PREFIX) $(BUILD)
@@ -81,4 +94,4 @@ deps-metal:
 clean:
 	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan
 
-.PHONY: all check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean
+.PHONY: all amalgam model check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include <vmfault/host.h>
 #include <vmfault/linux.h>
 
 #define VECTORS 64
@@ -217,28 +218,13 @@ static struct file *file_new(struct vmf_port *port, const char *path, bool reado
 	return NULL;
 }
 
-/* A config of an older or newer caller's size over the defaults. */
-static int config_in(struct vmf_file_config *to, const struct vmf_file_config *from)
-{
-	const unsigned char *bytes = (const unsigned char *)from;
-
-	if (from->size < offsetof(struct vmf_file_config, around))
-		return -VMF_EINVAL;
-	for (size_t i = sizeof(*to); i < from->size; i++)
-		if (bytes[i])
-			return -VMF_E2BIG;
-	memset(to, 0, sizeof(*to));
-	memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
-	return 0;
-}
-
 int vmf_file_object(struct vmf_port *port, struct vmf_object **out, const char *path,
 		    const struct vmf_file_config *config)
 {
 	struct vmf_file_config c = { .size = sizeof(c), .around = 1, .readahead = 32 };
 	struct vmf_backed backed = { .size = sizeof(backed), .ops = &file_ops };
 	struct file *f;
-	int err = config ? config_in(&c, config) : 0;
+	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_file_config, around)) : 0;
 
 	if (err)
 		return err;

@@ -1,48 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Areas, and the table that finds them: an array sorted by address, replaced as a whole, read without a lock by faults
- * whose slot says so.
+ * Areas.
  */
 #include "core.h"
-
-uint32_t vmf__table_at(const struct vmf__table *t, vmf_va va, unsigned shift)
-{
-	uint32_t lo = 0, hi = t->n;
-
-	while (lo < hi) {
-		uint32_t mid = lo + (hi - lo) / 2;
-		const struct vmf_area *a = t->area[mid];
-
-		if (va - a->va < (vmf_va)(a->pages << shift) || va < a->va)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
-}
-
-struct vmf_area *vmf__table_find(const struct vmf__table *t, vmf_va va, unsigned shift)
-{
-	uint32_t i = vmf__table_at(t, va, shift);
-
-	return i < t->n && t->area[i]->va <= va ? t->area[i] : NULL;
-}
-
-static size_t table_size(uint32_t room) { return sizeof(struct vmf__table) + room * sizeof(struct vmf_area *); }
-
-struct vmf__table *vmf__table_new(struct vmf_port *port, uint32_t room)
-{
-	struct vmf__table *t = vmf__alloc(port, table_size(room));
-
-	if (t)
-		t->room = room;
-	return t;
-}
-
-void vmf__table_free(struct vmf_port *port, struct vmf__table *t)
-{
-	vmf__free(port, t, t ? table_size(t->room) : 0);
-}
 
 struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *like, vmf_va va, uint64_t pages)
 {
@@ -60,17 +20,21 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 	a->next = NULL;
 	a->link = NULL;
 	vmf_object_get(a->object);
+	if (a->overlay)
+		vmf_object_get(a->overlay);
 	return a;
 }
 
 void vmf_area_put(struct vmf_area *a)
 {
-	struct vmf_object *o;
+	struct vmf_object *o, *overlay;
 
 	if (!a || vmf__sub(&a->refs, 1) != 1)
 		return;
 	o = a->object;
+	overlay = a->overlay;
 	vmf__free(o->port, a, sizeof(*a));
+	vmf_object_put(overlay);
 	vmf_object_put(o);
 }
 
@@ -120,13 +84,13 @@ void vmf__area_unlink(struct vmf_area *a)
 /* Frames of removed entries, until update() has made sure that no CPU uses them. */
 struct vmf_gather {
 	uint32_t n;
-	vmf_pfn pfn[VMF__GATHER];
+	vmf_pfn pfn[VMF_CFG_GATHER];
 };
 
 /* A pmap that gathers more than it was asked to remove loses a frame rather than our stack. */
 void vmf_gather_frame(struct vmf_gather *g, vmf_pfn pfn)
 {
-	if (g->n < VMF__GATHER)
+	if (g->n < VMF_CFG_GATHER)
 		g->pfn[g->n++] = pfn;
 }
 
@@ -143,24 +107,41 @@ static void gather_put(struct vmf_port *port, struct vmf_gather *g)
 
 int vmf__area_remove(struct vmf_area *a, vmf_va va, uint64_t pages)
 {
+	const struct vmf_pmap_ops *ops = &a->space->ops;
 	struct vmf_pmap *pmap = a->space->pmap;
 	struct vmf_port *port = a->space->port;
-	uint64_t step = a->window.store == VMF_BY_ADDRESS ? VMF__GATHER : pages;
+	uint64_t step = a->window.store == VMF_BY_ADDRESS ? VMF_CFG_GATHER : pages;
 	struct vmf_gather g;
 	int err = 0;
 
 	g.n = 0;
 	for (uint64_t done = 0; done < pages && !err; done += step) {
-		err = pmap->ops->remove(pmap, va + vmf__bytes(port, done), vmf__min(step, pages - done), &g);
-		if (pmap->ops->update)
-			pmap->ops->update(pmap);
+		err = ops->remove(pmap, va + vmf__bytes(port, done), vmf__min(step, pages - done), &g);
+		if (ops->update)
+			ops->update(pmap);
 		gather_put(port, &g);
 	}
 	return err;
 }
 
+int vmf__area_clean(struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	const struct vmf_pmap_ops *ops = &a->space->ops;
+	struct vmf_pmap *pmap = a->space->pmap;
+	int err;
+
+	if (ops->clean)
+		err = ops->clean(pmap, va, pages);
+	else
+		err = ops->protect(pmap, va, pages, a->prot & ~(unsigned)VMF_W);
+	if (ops->update)
+		ops->update(pmap);
+	return err;
+}
+
 int vmf__area_detach(struct vmf_area *a, vmf_va va, uint64_t pages)
 {
+	const struct vmf_pmap_ops *ops = &a->space->ops;
 	struct vmf_pmap *pmap = a->space->pmap;
 	struct vmf_gather g;
 	int err;
@@ -171,22 +152,31 @@ int vmf__area_detach(struct vmf_area *a, vmf_va va, uint64_t pages)
 		if (err)
 			return err;
 	}
-	err = pmap->ops->detach(pmap, va, pages, &g);
-	if (!err && pmap->ops->update)
-		pmap->ops->update(pmap);
+	err = ops->detach(pmap, va, pages, &g);
+	if (!err && ops->update)
+		ops->update(pmap);
 	gather_put(a->space->port, &g);
 	return err;
 }
 
 struct vmf_area *vmf_area_find(struct vmf_space *space, vmf_va va)
 {
-	struct vmf_area *a;
+	struct vmf_port *port = space->port;
+	struct vmf_slot *slot = vmf__slot_enter(port);
+	struct vmf_area *a = NULL;
+	bool lock = !slot && port->host->slot(port->self) == VMF_NO_SLOT;
 
-	vmf_lock_take(space->port, &space->lock);
-	a = vmf__table_find(space->table, va, space->port->shift);
+	/* As a fault does it: who has the lock may be waiting for the handler that we are in. */
+	if (lock)
+		vmf_lock_take(port, &space->lock);
+	if (slot || lock)
+		a = vmf__table_find(vmf__load(&space->table), va);
 	if (a)
 		vmf__add(&a->refs, 1);
-	vmf_lock_drop(space->port, &space->lock);
+	if (lock)
+		vmf_lock_drop(port, &space->lock);
+	if (slot)
+		vmf__slot_leave(port, slot);
 	return a;
 }
 
@@ -196,4 +186,4 @@ vmf_pgoff vmf_area_off(const struct vmf_area *a) { return a->off; }
 void *vmf_area_priv(const struct vmf_area *a) { return a->priv; }
 struct vmf_object *vmf_area_object(const struct vmf_area *a) { return a->object; }
 struct vmf_space *vmf_area_space(const struct vmf_area *a) { return a->space; }
-void vmf_area_window(const struct vmf_area *a, struct vmf_window *w) { *w = a->window; }
+void vmf_area_window(const struct vmf_area *a, struct vmf_window *w) { vmf_struct_out(w, &a->window, sizeof(*w)); }

@@ -108,7 +108,8 @@ static bool page_make_dirty(struct vmf_object *o, vmf_pgoff at)
 
 static bool tracks(const struct vmf_fault *f)
 {
-	return vmf__object_tracks(f->object) && f->area->window.store != VMF_BY_COPY && f->area->prot & VMF_W;
+	return vmf__object_tracks(f->object) && f->area->window.store != VMF_BY_COPY && f->area->prot & VMF_W &&
+	       !f->area->overlay;
 }
 
 static unsigned page_prot(const struct vmf_fault *f, const struct vmf__page *page)
@@ -155,7 +156,7 @@ static struct vmf_result show_block(struct vmf_fault *f, struct block b)
 }
 
 /* true: *r is the answer.  false: the page is not there. */
-static bool show(struct vmf_fault *f, struct vmf_result *r)
+static bool cached_show(struct vmf_fault *f, struct vmf_result *r)
 {
 	struct vmf__fill *fill = ticket_fill(f);
 	struct block b = block_of(f);
@@ -208,7 +209,7 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 		return false;
 	while (lo > b->lo && page_wanted(vmf__page_at(o, lo - 1)) && vmf__page_make(o, lo - 1))
 		lo--;
-	while (hi < b->hi && hi - lo < VMF_RUN_MAX && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
+	while (hi < b->hi && hi - lo < VMF_CFG_IO_RUN && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
 		hi++;
 	b->lo = lo;
 	b->hi = hi;
@@ -364,7 +365,7 @@ static struct vmf_result cached_fault(struct vmf_fault *f)
 	for (int rounds = 0; rounds < 4; rounds++) {
 		if (f->off >= vmf__object_pages(f->object))
 			return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
-		if (fill_says(f, &r) || show(f, &r))
+		if (fill_says(f, &r) || cached_show(f, &r))
 			return r;
 		ticket_forget(f);
 		if (fetch(f, &r))
@@ -469,11 +470,10 @@ struct vmf_result vmf__backed_fault(struct vmf_fault *f)
 
 /* ------------------------------------------------------------------------------------------ the object */
 
-static bool backed_good(const struct vmf_backed *b)
+static bool backed_good(const struct vmf_backed *b, const struct vmf_backing_ops *ops)
 {
-	return b->ops && b->ops->size >= sizeof(*b->ops) && b->ops->start && b->ops->length &&
-	       b->around <= VMF_RUN_MAX && b->readahead <= VMF_RUN_MAX && !(b->around & (b->around - 1)) &&
-	       !(b->flags & ~(uint32_t)(VMF_STREAM | VMF_RDONLY));
+	return ops->start && ops->length && b->around <= VMF_RUN_MAX && b->readahead <= VMF_RUN_MAX &&
+	       !(b->around & (b->around - 1)) && !(b->flags & ~(uint32_t)(VMF_STREAM | VMF_RDONLY));
 }
 
 /* A stream's areas are by copy: a window on it would have nothing behind. */
@@ -489,15 +489,18 @@ int vmf_object_backed(struct vmf_port *port, struct vmf_object **out, const stru
 	static const struct vmf_ops stream = { .size = sizeof(stream), .map = stream_map };
 	uint64_t bytes, pages;
 	struct vmf_object *o;
+	struct vmf_backing_ops table;
 	struct vmf_backed b;
 	int err;
 
-	if (!port || !out || !config)
+	if (!port || !out)
 		return -VMF_EINVAL;
-	err = vmf__struct_in(&b, sizeof(b), config, config->size, offsetof(struct vmf_backed, around));
-	if (err || !backed_good(&b))
+	err = vmf_struct_in(&b, sizeof(b), config, offsetof(struct vmf_backed, around));
+	if (!err)
+		err = vmf_struct_in(&table, sizeof(table), b.ops, offsetof(struct vmf_backing_ops, extent));
+	if (err || !backed_good(&b, &table))
 		return err ? err : -VMF_EINVAL;
-	if (b.ops->length(b.self, &bytes))
+	if (table.length(b.self, &bytes))
 		return -VMF_EIO;
 	pages = (bytes >> port->shift) + !!(bytes & (vmf__psize(port) - 1));
 	err = vmf__object_new(port, &o, b.flags & VMF_STREAM ? &stream : &none, NULL, pages, vmf__max(pages, b.pages),
@@ -507,11 +510,12 @@ int vmf_object_backed(struct vmf_port *port, struct vmf_object **out, const stru
 	o->backed = true;
 	o->stream = b.flags & VMF_STREAM;
 	o->readonly = b.flags & VMF_RDONLY;
-	o->backing = b.ops;
+	o->table.backing = table;
+	o->backing = &o->table.backing;
 	o->backing_self = b.self;
 	o->bytes = bytes;
-	o->around = b.around ? b.around : 1;
-	o->readahead = b.readahead;
+	o->around = (uint32_t)vmf__min(b.around ? b.around : 1, VMF_CFG_IO_RUN);
+	o->readahead = (uint32_t)vmf__min(b.readahead, VMF_CFG_IO_RUN);
 	*out = o;
 	return 0;
 }

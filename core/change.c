@@ -13,15 +13,16 @@
 enum inside { DROP, PROTECT, MOVE };
 struct change {
 	struct vmf_space *space;
-	struct vmf__table *old, *table;
-	uint32_t first, end;       /* victims in old */
-	struct vmf_area **piece;   /* what becomes of them; two references each, one of them the table's */
-	uint32_t pieces, room;
+	struct vmf__table *old;
+	struct vmf_area **victim, **piece; /* what becomes of them; two references each, one of them the table's */
+	uint32_t victims, pieces;
+	struct vmf_area *one[4]; /* room for one victim and its pieces */
 	enum inside inside;
 	vmf_va lo, hi; /* [lo, hi): hi 0 means to the top */
 	vmf_va to;     /* MOVE */
 	uint8_t prot;  /* PROTECT */
-	bool single;   /* just the first victim */
+	bool single;   /* just the first victim; `gone`: its last byte in the range */
+	vmf_va gone;
 };
 
 bool vmf__range_good(const struct vmf_space *space, vmf_va va, uint64_t pages)
@@ -35,32 +36,60 @@ bool vmf__range_good(const struct vmf_space *space, vmf_va va, uint64_t pages)
 	return last >= va;
 }
 
-static void change_find(struct change *c)
+/* The victim after that one, or the first. */
+static struct vmf_area *change_next(const struct change *c, const struct vmf_area *a)
 {
-	unsigned shift = c->space->port->shift;
+	vmf_va from = a ? vmf__end(a) : c->lo;
+	struct vmf_area *next = a && !from ? NULL : vmf__table_after(c->space->table, from);
 
-	c->old = c->space->table;
-	c->first = c->end = vmf__table_at(c->old, c->lo, shift);
-	while (c->end < c->old->n && c->old->area[c->end]->va <= c->hi - 1)
-		c->end++;
+	return next && next->va <= c->hi - 1 ? next : NULL;
 }
 
+static size_t array_size(uint32_t victims) { return (2 * (size_t)victims + 2) * sizeof(struct vmf_area *); }
+
+static void array_free(struct change *c)
+{
+	if (c->victim != c->one)
+		vmf__free(c->space->port, c->victim, array_size(c->victims));
+}
+
+/* The victims, and room for the pieces. */
+static int change_find(struct change *c)
+{
+	struct vmf_area *a = change_next(c, NULL);
+	uint32_t n = 0;
+
+	c->old = c->space->table;
+	for (; a && !(c->single && n); a = change_next(c, a))
+		n++;
+	c->victim = n > 1 ? vmf__alloc(c->space->port, array_size(n)) : c->one;
+	if (!c->victim)
+		return -VMF_ENOMEM;
+	c->piece = c->victim + n;
+	c->pieces = c->victims = 0;
+	for (a = NULL; c->victims < n;)
+		c->victim[c->victims++] = a = change_next(c, a);
+	return 0;
+}
+
+static int ask_split(struct vmf_area *a, vmf_va va)
+{
+	int err = a->object->ops->split ? a->object->ops->split(a, va) : 0;
+
+	return err < 0 ? err : -err;
+}
+
+/* Of all that is in the range only the first and the last area can be cut. */
 static int change_ask_split(const struct change *c)
 {
-	for (uint32_t i = c->first; i < c->end; i++) {
-		struct vmf_area *a = c->old->area[i];
-		int err = 0;
+	struct vmf_area *first = vmf__table_find(c->old, c->lo), *last = vmf__table_find(c->old, c->hi - 1);
+	int err = 0;
 
-		if (!a->object->ops->split)
-			continue;
-		if (a->va < c->lo)
-			err = a->object->ops->split(a, c->lo);
-		if (!err && vmf__last(a) > c->hi - 1)
-			err = a->object->ops->split(a, c->hi);
-		if (err)
-			return err < 0 ? err : -err;
-	}
-	return 0;
+	if (first && first->va < c->lo)
+		err = ask_split(first, c->lo);
+	if (!err && last && vmf__last(last) > c->hi - 1)
+		err = ask_split(last, c->hi);
+	return err;
 }
 
 static int change_piece(struct change *c, const struct vmf_area *like, vmf_va from, vmf_va last, bool inside)
@@ -98,74 +127,47 @@ static int change_cut(struct change *c, const struct vmf_area *a)
 	return err;
 }
 
-static void piece_array_free(struct change *c)
-{
-	vmf__free(c->space->port, c->piece, c->piece ? c->room * sizeof(*c->piece) : 0);
-}
-
 static void change_drop(struct change *c)
 {
 	for (uint32_t i = 0; i < c->pieces; i++) {
 		vmf_area_put(c->piece[i]);
 		vmf_area_put(c->piece[i]);
 	}
-	piece_array_free(c);
-	vmf__table_free(c->space->port, c->table);
+	vmf__table_discard(&c->space->draft, c->old);
 }
 
-static void table_sort(struct vmf__table *t)
+/* What is moved comes back elsewhere, where nothing is. */
+static int change_move(struct change *c)
 {
-	for (uint32_t i = 1; i < t->n; i++) {
-		struct vmf_area *a = t->area[i];
-		uint32_t k = i;
+	struct vmf_area **piece = c->piece, **last = c->piece + c->pieces - 1, *rest[2];
+	struct vmf__draft *draft = &c->space->draft;
+	uint32_t n = 0;
+	int err;
 
-		for (; k && t->area[k - 1]->va > a->va; k--)
-			t->area[k] = t->area[k - 1];
-		t->area[k] = a;
-	}
-}
-
-static void change_fill_table(struct change *c)
-{
-	struct vmf__table *t = c->table;
-
-	t->n = 0;
-	for (uint32_t i = 0; i < c->first; i++)
-		t->area[t->n++] = c->old->area[i];
-	for (uint32_t i = 0; i < c->pieces; i++)
-		t->area[t->n++] = c->piece[i];
-	for (uint32_t i = c->end; i < c->old->n; i++)
-		t->area[t->n++] = c->old->area[i];
-	if (c->inside == MOVE)
-		table_sort(t);
+	if (c->victim[0]->va < c->lo)
+		rest[n++] = *piece++;
+	if (vmf__last(c->victim[c->victims - 1]) > c->hi - 1)
+		rest[n++] = *last--;
+	err = vmf__table_splice(draft, c->lo, c->hi - 1, rest, n);
+	return err ? err : vmf__table_splice(draft, (*piece)->va, vmf__last(*last), piece, (uint32_t)(last - piece) + 1);
 }
 
 /* The new table, complete but not yet in place.  => space lock */
 static int change_make(struct change *c)
 {
-	struct vmf_port *port = c->space->port;
+	vmf_va last = c->single ? vmf__last(c->victim[0]) : c->hi - 1;
 	int err = 0;
 
-	c->room = c->end - c->first + 2;
-	c->pieces = 0;
-	c->piece = vmf__alloc(port, c->room * sizeof(*c->piece));
-	c->table = vmf__table_new(port, c->old->n + 2);
-	if (!c->piece || !c->table)
-		err = -VMF_ENOMEM;
-	for (uint32_t i = c->first; i < c->end && !err; i++)
-		err = change_cut(c, c->old->area[i]);
+	c->gone = vmf__min(last, c->hi - 1);
+	for (uint32_t i = 0; i < c->victims && !err; i++)
+		err = change_cut(c, c->victim[i]);
+	if (!err && c->inside == MOVE)
+		err = change_move(c);
+	else if (!err)
+		err = vmf__table_splice(&c->space->draft, c->lo, c->gone, c->piece, c->pieces);
 	if (err)
 		change_drop(c);
-	else
-		change_fill_table(c);
 	return err;
-}
-
-static void quiesce(struct vmf_space *space, struct vmf_area *const *area, uint32_t n)
-{
-	vmf__slot_quiesce(space->port, n ? area[0] : NULL);
-	for (uint32_t i = 1; i < n; i++)
-		vmf__slot_quiesce(space->port, area[i]);
 }
 
 /* When it returns no fault uses a victim any more, and those to come see the pieces. */
@@ -173,40 +175,18 @@ static void change_publish(struct change *c)
 {
 	for (uint32_t i = 0; i < c->pieces; i++)
 		vmf__area_link(c->piece[i]);
-	vmf__store(&c->space->table, c->table);
-	quiesce(c->space, c->old->area + c->first, c->end - c->first);
+	vmf__store(&c->space->table, c->space->draft.root);
+	vmf__slot_quiesce(c->space->port, c->victim, c->victims);
 }
 
 static void change_undo(struct change *c)
 {
 	vmf__store(&c->space->table, c->old);
-	quiesce(c->space, c->piece, c->pieces);
+	vmf__slot_quiesce(c->space->port, c->piece, c->pieces);
 	for (uint32_t i = 0; i < c->pieces; i++)
 		vmf__area_unlink(c->piece[i]);
 	change_drop(c);
 }
-
-/* => no lock: drivers are told, and the victims let go */
-static void change_finish(struct change *c)
-{
-	for (uint32_t i = 0; i < c->pieces; i++) {
-		vmf__area_opened(c->piece[i]);
-		vmf_area_put(c->piece[i]);
-	}
-	for (uint32_t i = c->first; i < c->end; i++) {
-		vmf__area_closed(c->old->area[i]);
-		vmf_area_put(c->old->area[i]);
-	}
-	piece_array_free(c);
-	vmf__table_free(c->space->port, c->old);
-}
-
-struct steps {
-	int (*check)(const struct change *);
-	/* On a part of a victim.  `undo` on all if one failed: faults may have entered by the new table meanwhile. */
-	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
-	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
-};
 
 static uint64_t change_inside(const struct change *c, const struct vmf_area *a, vmf_va *from)
 {
@@ -216,42 +196,86 @@ static uint64_t change_inside(const struct change *c, const struct vmf_area *a, 
 	return ((last - *from) >> c->space->port->shift) + 1;
 }
 
+/* What is unmapped takes its private pages with it. */
+static void change_drop_private(const struct change *c, const struct vmf_area *a)
+{
+	uint64_t pages;
+	vmf_va from;
+
+	if (c->inside != DROP || !a->overlay)
+		return;
+	pages = change_inside(c, a, &from);
+	vmf__overlay_drop(a, from, pages);
+}
+
+/* => no lock: drivers are told, and the victims let go */
+static void change_finish(struct change *c)
+{
+	for (uint32_t i = 0; i < c->pieces; i++) {
+		vmf__area_opened(c->piece[i]);
+		vmf_area_put(c->piece[i]);
+	}
+	for (uint32_t i = 0; i < c->victims; i++) {
+		change_drop_private(c, c->victim[i]);
+		vmf__area_closed(c->victim[i]);
+		vmf_area_put(c->victim[i]);
+	}
+	array_free(c);
+}
+
+struct steps {
+	int (*check)(const struct change *);
+	/* On a part of a victim.  `undo` on all if one failed: faults may have entered by the new table meanwhile. */
+	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
+	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
+};
+
 static int change_pmap(struct change *c, const struct steps *s)
 {
 	uint64_t pages;
 	vmf_va from;
 	int err = 0;
 
-	for (uint32_t i = c->first; s->step && i < c->end && !err; i++) {
-		pages = change_inside(c, c->old->area[i], &from);
-		err = s->step(c, c->old->area[i], from, pages);
+	for (uint32_t i = 0; s->step && i < c->victims && !err; i++) {
+		pages = change_inside(c, c->victim[i], &from);
+		err = s->step(c, c->victim[i], from, pages);
 	}
-	for (uint32_t i = c->first; err && s->undo && i < c->end; i++) {
-		pages = change_inside(c, c->old->area[i], &from);
-		s->undo(c, c->old->area[i], from, pages);
+	for (uint32_t i = 0; err && s->undo && i < c->victims; i++) {
+		pages = change_inside(c, c->victim[i], &from);
+		s->undo(c, c->victim[i], from, pages);
 	}
 	return err;
 }
 
-static int change_locked(struct change *c, const struct steps *s)
+static int change_apply(struct change *c, const struct steps *s)
 {
 	int err;
 
-	change_find(c);
-	err = s->check ? s->check(c) : 0;
-	if (err || c->first == c->end)
-		return err;
-	if (c->single)
-		c->end = c->first + 1;
-	err = change_make(c);
-	if (err)
-		return err;
 	change_publish(c);
 	err = change_pmap(c, s);
-	if (err)
+	if (err) {
 		change_undo(c);
-	for (uint32_t i = c->first; !err && i < c->end; i++)
-		vmf__area_unlink(c->old->area[i]);
+		return err;
+	}
+	for (uint32_t i = 0; i < c->victims; i++)
+		vmf__area_unlink(c->victim[i]);
+	vmf__table_keep(&c->space->draft);
+	return 0;
+}
+
+static int change_locked(struct change *c, const struct steps *s)
+{
+	int err = change_find(c);
+
+	if (err)
+		return err;
+	err = s->check ? s->check(c) : 0;
+	if (!err && c->victims)
+		err = change_make(c);
+	if (!err && c->victims)
+		err = change_apply(c, s);
+	if (err)
+		array_free(c);
 	return err;
 }
 
@@ -259,9 +283,9 @@ bool vmf__layout_again(struct vmf_space *space, int err, uint32_t *tries)
 {
 	struct vmf_port *port = space->port;
 
-	if (err != -VMF_EAGAIN || ++*tries > VMF__LAYOUT_TRIES)
+	if (err != -VMF_EAGAIN || ++*tries > VMF_CFG_LAYOUT_TRIES)
 		return false;
-	(void)port->host->wait(port->self, NULL, 0, VMF__LAYOUT_NS, false);
+	(void)port->host->wait(port->self, NULL, 0, VMF_CFG_LAYOUT_NS, false);
 	return true;
 }
 
@@ -278,7 +302,7 @@ static int change_run(struct change *c, const struct steps *s)
 		err = change_locked(c, s);
 		vmf_lock_drop(c->space->port, &c->space->lock);
 	} while (vmf__layout_again(c->space, err, &tries));
-	if (!err && c->first != c->end)
+	if (!err && c->victims)
 		change_finish(c);
 	return err;
 }
@@ -304,10 +328,12 @@ int vmf_unmap(struct vmf_space *space, vmf_va va, uint64_t pages)
 	c.lo = va;
 	c.hi = va + vmf__bytes(space->port, pages);
 	vmf_port_tidy(space->port);
-	do
+	for (;;) {
 		err = change_run(&c, &steps);
-	while (!err && c.first != c.end);
-	return err;
+		if (err || !c.victims || c.gone == c.hi - 1)
+			return err;
+		c.lo = c.gone + 1; /* what is below may be somebody else's by now */
+	}
 }
 
 int vmf_space_gone(struct vmf_space *space, vmf_va va, uint64_t pages)
@@ -345,8 +371,8 @@ static int protect_check(const struct change *c)
 {
 	vmf_va at = c->lo;
 
-	for (uint32_t i = c->first; i < c->end; i++) {
-		const struct vmf_area *a = c->old->area[i];
+	for (uint32_t i = 0; i < c->victims; i++) {
+		const struct vmf_area *a = c->victim[i];
 
 		if (a->va > at)
 			return -VMF_EFAULT;
@@ -354,14 +380,14 @@ static int protect_check(const struct change *c)
 			return -VMF_EPERM;
 		at = vmf__end(a);
 	}
-	if (c->first == c->end || vmf__last(c->old->area[c->end - 1]) < c->hi - 1)
+	if (!c->victims || vmf__last(c->victim[c->victims - 1]) < c->hi - 1)
 		return -VMF_EFAULT;
 	return change_ask_split(c);
 }
 
 static int protect_to(struct change *c, vmf_va va, uint64_t pages, unsigned prot)
 {
-	const struct vmf_pmap_ops *ops = c->space->pmap->ops;
+	const struct vmf_pmap_ops *ops = &c->space->ops;
 	int err = ops->protect(c->space->pmap, va, pages, prot);
 
 	if (ops->update)
@@ -372,7 +398,7 @@ static int protect_to(struct change *c, vmf_va va, uint64_t pages, unsigned prot
 static int protect_step(struct change *c, struct vmf_area *a, vmf_va va, uint64_t pages)
 {
 	/* Where clean entries cannot be write-protected on their own, the range's protection was what kept writes out. */
-	if (c->prot & ~a->prot & VMF_W && !a->window.protect && vmf__object_tracks(a->object)) {
+	if (c->prot & ~a->prot & VMF_W && !a->window.protect && (a->overlay || vmf__object_tracks(a->object))) {
 		int err = vmf__area_remove(a, va, pages);
 
 		if (err)

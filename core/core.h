@@ -9,13 +9,23 @@
 #include <vmfault/pmap.h>
 #include "atomic.h"
 
-#define VMF__DEPTH 2u      /* faults nested on one CPU or thread: a handler may touch another area */
-#define VMF__RACES_MAX 64u /* tries of one fault lost to revocation, to layout changes, for want of memory */
-#define VMF__TRIES_MAX 4096u /* tries of one fault for a driver's own reasons */
-#define VMF__LAYOUT_TRIES 10000u /* of a change while the layout is changed from outside, every */
-#define VMF__LAYOUT_NS 100000u
-#define VMF__GATHER 256u   /* pages of one remove() */
-#define VMF__DRIVER_RUN 16u /* room that a driver's nopage has */
+#ifdef VMF_CONFIG_H
+#include VMF_CONFIG_H
+#else
+#include "vmf_config.h"
+#endif
+_Static_assert(VMF_CFG_DEPTH >= 2 && VMF_CFG_DEPTH <= 8, "VMF_CFG_DEPTH: 2 to 8");
+_Static_assert(VMF_CFG_RACES >= 16 && VMF_CFG_RACES <= 65534, "VMF_CFG_RACES: 16 to 65534");
+_Static_assert(VMF_CFG_TRIES >= 16 && VMF_CFG_TRIES <= UINT32_MAX - 1, "VMF_CFG_TRIES: 16 and more");
+_Static_assert(VMF_CFG_LAYOUT_TRIES >= 1 && VMF_CFG_LAYOUT_NS >= 1, "VMF_CFG_LAYOUT_*: 1 and more");
+_Static_assert(VMF_CFG_BACKOFF_NS >= 1 && VMF_CFG_BACKOFF_NS <= VMF_CFG_BACKOFF_MAX_NS, "VMF_CFG_BACKOFF*: in order");
+_Static_assert(VMF_CFG_GATHER >= 1 && VMF_CFG_GATHER <= 4096, "VMF_CFG_GATHER: 1 to 4096");
+_Static_assert(VMF_CFG_DRIVER_RUN >= 1 && VMF_CFG_DRIVER_RUN <= VMF_RUN_MAX, "VMF_CFG_DRIVER_RUN: 1 to VMF_RUN_MAX");
+_Static_assert(VMF_CFG_IO_RUN >= 1 && VMF_CFG_IO_RUN <= VMF_RUN_MAX && !(VMF_CFG_IO_RUN & (VMF_CFG_IO_RUN - 1)),
+	       "VMF_CFG_IO_RUN: a power of two, at most VMF_RUN_MAX");
+_Static_assert(VMF_CFG_LEAVES >= 1 && VMF_CFG_NODES >= 16 && VMF_CFG_FILLS >= 1, "VMF_CFG_LEAVES, _NODES, _FILLS");
+_Static_assert(VMF_CFG_SLAB >= 1024 && VMF_CFG_SLAB <= 1u << 30, "VMF_CFG_SLAB: 1024 and more");
+_Static_assert(VMF_CFG_SHARDS >= 1 && VMF_CFG_SHARDS <= 64, "VMF_CFG_SHARDS: 1 to 64");
 
 void *memcpy(void *restrict, const void *restrict, size_t);
 void *memset(void *, int, size_t);
@@ -41,6 +51,7 @@ struct vmf__range {
 	struct vmf_frame *frames;
 	uint32_t heads[VMF_ORDER_MAX + 1]; /* free lists, index + 1 */
 	uint64_t free;
+	uint32_t loose; /* of the single free frames, at most so many might be merged */
 };
 struct vmf__phys { /* replaced as a whole; old ones live as long as the port */
 	uint32_t n;
@@ -97,15 +108,26 @@ void vmf__slot_leave(struct vmf_port *, struct vmf_slot *);
 bool vmf__slot_nested(struct vmf_port *, struct vmf_slot *, const struct vmf_area *); /* does an outer fault hold it? */
 /* Does this thread hold an area of that range? */
 bool vmf__slot_mine(const struct vmf_space *, vmf_va first, vmf_va last);
-/* Waits until no slot reads a table that was replaced before, and (area not NULL) none holds the area.  => sleeps */
-void vmf__slot_quiesce(struct vmf_port *, const struct vmf_area *);
+/* Waits until no slot reads a table that was replaced before, and none holds one of n areas.  => sleeps */
+void vmf__slot_quiesce(struct vmf_port *, struct vmf_area *const *, uint32_t n);
 /* From now on no fault enters what it learnt of the range before. => any lock */
 void vmf__slot_shoot(struct vmf_port *, const struct vmf_object *, vmf_pgoff first, uint64_t n);
+
+/* --------------------------------------------------------------------------------------------- order.c */
+
+#ifdef VMF_DEBUG
+#define vmf__check(port, bad) vmf__checked((port), (bad))
+void vmf__checked(struct vmf_port *, const char *bad); /* NULL: all is well; else does not return */
+const char *vmf__rank_none(const char *what); /* NULL: nothing but drivers' locks is held; else "X" and `what` */
+#else
+#define vmf__check(port, bad) ((void)0)
+#endif
 
 /* ---------------------------------------------------------------------------------------------- port.c */
 
 struct vmf_port {
-	const struct vmf_host_ops *host;
+	const struct vmf_host_ops *host; /* = &table: our copy */
+	struct vmf_host_ops table;
 	void *self;
 	struct vmf_slot *slots;
 	uint32_t nslots, used; /* used: slots below it have been used */
@@ -122,14 +144,12 @@ static inline size_t vmf__psize(const struct vmf_port *p) { return (size_t)1 << 
 void *vmf__alloc(struct vmf_port *, size_t);
 void vmf__free(struct vmf_port *, void *, size_t);
 int vmf__supply(struct vmf_port *); /* fills all reserves up; => sleeps */
-/* The caller's struct of `size` bytes into ours of `ours`: 0, -VMF_EINVAL or -VMF_E2BIG. */
-int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_t least);
 
 /* --------------------------------------------------------------------------------------------- pages.c */
 
 /* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be
  * read in a slot that is ENTERING (revoke waits for it before they change). */
-enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_LEAVING = 32, VMF__P_PIN = 256 };
+enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_LEAVING = 32, VMF__P_SHARED = 64, VMF__P_PIN = 256 };
 struct vmf__page {
 	void *of;      /* FILLING: the fill (LEAVING: still the frame); else the frame or NULL */
 	uint32_t word; /* enum vmf_state | flags | pins * VMF__P_PIN */
@@ -162,7 +182,11 @@ void vmf__pages_destroy(struct vmf_object *);
 
 struct vmf_object {
 	struct vmf_port *port;
-	const struct vmf_ops *ops; /* never NULL */
+	const struct vmf_ops *ops; /* never NULL; a driver's: our copy of its table */
+	union {
+		struct vmf_ops driver;
+		struct vmf_backing_ops backing;
+	} table;
 	void *priv;
 	uint32_t refs;
 	bool stream, segmented, backed, readonly;
@@ -177,7 +201,7 @@ struct vmf_object {
 	uint32_t revokes;           /* a sequence: vmf_revoke was called */
 	struct vmf_wait changed;    /* a write-back or an mkwrite ended */
 	/* backed */
-	const struct vmf_backing_ops *backing;
+	const struct vmf_backing_ops *backing; /* our copy of its table */
 	void *backing_self;
 	uint64_t bytes;             /* under lock */
 	uint32_t epoch;             /* another one after each truncation */
@@ -201,12 +225,13 @@ static inline bool vmf__object_tracks(const struct vmf_object *o)
 }
 static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
 
-/* ------------------------------------------------------------------------------- area.c, space.c, change.c, map.c */
+/* ------------------------------------------------------------------------------- area.c, table.c, space.c, change.c, map.c */
 
 /* Never changes once it is in the table: a cut or a protect makes new areas. */
 struct vmf_area {
 	struct vmf_space *space;
 	struct vmf_object *object; /* a reference */
+	struct vmf_object *overlay; /* private pages; a reference, or NULL: it is shared, or the platform copies on write */
 	vmf_va va;
 	uint64_t pages;
 	vmf_pgoff off;
@@ -220,23 +245,42 @@ struct vmf_area {
 	struct vmf_area *next, **link; /* the object's list, under areas_lock */
 	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; hints, unlocked */
 };
-struct vmf__table { uint32_t n, room; struct vmf_area *area[]; }; /* sorted by va */
+/* A change of a space's table in the making; there is one at a time. */
+struct vmf__draft {
+	struct vmf_port *port;
+	struct vmf__table *root;                  /* what it comes to; the table itself while there is no change */
+	struct vmf__table *fresh, *newest, *dead; /* nodes of the new table alone; of the old one alone */
+	struct vmf__table *spare;                 /* set aside, so that taking areas out needs no memory */
+	uint32_t spares, dropped;                 /* dropped: in fresh or dead, and spare once the draft is kept */
+};
 /* struct vmf_stats as words that every CPU can add to; spread by slot over cache lines. */
 #define VMF__COUNTERS ((sizeof(struct vmf_stats) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
 #define VMF__COUNTER(what) ((offsetof(struct vmf_stats, what) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
-#define VMF__SHARDS 8u
 struct vmf__counters { uintptr_t v[VMF__COUNTERS + 8]; };
 struct vmf_space {
 	struct vmf_port *port;
 	struct vmf_pmap *pmap;
+	struct vmf_pmap_ops ops;  /* our copy of the pmap's, which may be shorter */
 	struct vmf_lock lock;     /* who changes the table */
-	struct vmf__table *table; /* atomic */
-	struct vmf__counters stats[VMF__SHARDS];
+	struct vmf__table *table; /* atomic; NULL: no areas */
+	struct vmf__draft draft;  /* under lock */
+	struct vmf__counters stats[VMF_CFG_SHARDS];
 };
-struct vmf_area *vmf__table_find(const struct vmf__table *, vmf_va, unsigned shift);
-uint32_t vmf__table_at(const struct vmf__table *, vmf_va, unsigned shift); /* first area that ends after va */
-struct vmf__table *vmf__table_new(struct vmf_port *, uint32_t room);
-void vmf__table_free(struct vmf_port *, struct vmf__table *);
+struct vmf_area *vmf__table_find(const struct vmf__table *, vmf_va);
+struct vmf_area *vmf__table_after(const struct vmf__table *, vmf_va); /* the first that ends at va or above; NULL */
+/* The first gap of so many bytes in [lo, hi). */
+bool vmf__table_gap(const struct vmf__table *, vmf_va lo, vmf_va hi, vmf_va bytes, vmf_va *at);
+/* In the draft: the areas that [lo, last] touches leave, and n others come, sorted, to the addresses that are free then.
+ * -VMF_ENOMEM: the draft must be discarded; never if n is 0. */
+int vmf__table_splice(struct vmf__draft *, vmf_va lo, vmf_va last, struct vmf_area *const *, uint32_t n);
+/* The draft is the table, and nobody reads the old one any more / the old one is, and nobody reads the draft. */
+void vmf__table_keep(struct vmf__draft *);
+void vmf__table_discard(struct vmf__draft *, struct vmf__table *old);
+/* Where nobody reads: the last area; takes it out in place. */
+struct vmf_area *vmf__table_last(const struct vmf__table *);
+void vmf__table_pop(struct vmf__draft *);
+/* Unmaps all, without any memory; nobody faults there.  0, or what detach() said: the rest is still there. => sleeps */
+int vmf__space_empty(struct vmf_space *);
 struct vmf_area *vmf__area_new(struct vmf_port *, const struct vmf_area *like, vmf_va va, uint64_t pages);
 /* Tell the driver: opened() once, and closed() only after that. => no lock */
 void vmf__area_opened(struct vmf_area *);
@@ -250,7 +294,9 @@ static inline vmf_va vmf__last(const struct vmf_area *a) { return vmf__end(a) - 
 
 /* Removes what is mapped at a part of an area, and puts the frames after update(). */
 int vmf__area_remove(struct vmf_area *, vmf_va, uint64_t pages);
-/* The same, and gives the addresses back; an error: entries may have been forgotten, nothing else. */
+/* No entry of the range allows a write any more, until one is entered that does; the window has `protect`. */
+int vmf__area_clean(struct vmf_area *, vmf_va, uint64_t pages);
+/* The same as remove, and gives the addresses back; an error: entries may have been forgotten, nothing else. */
 int vmf__area_detach(struct vmf_area *, vmf_va, uint64_t pages);
 
 /* change.c: is this a range of whole pages that does not wrap? */
@@ -293,6 +339,12 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_fr
 				    unsigned prot);
 struct vmf_result vmf__enter_pfns(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
 struct vmf_result vmf__enter_zero(struct vmf_fault *, vmf_pgoff, uint64_t n);
+/* By copy, where single entries can be protected: is the fault's page there?  Then *r is what came of it. */
+bool vmf__enter_again(struct vmf_fault *, struct vmf_result *r);
+/* One frame of a window by address, which is in the area / any run / what the pmap's answer means. */
+struct vmf_result vmf__enter_one(struct vmf_fault *, vmf_pgoff, struct vmf_frame *, unsigned prot);
+struct vmf_result vmf__enter(struct vmf_fault *, struct vmf_run *, bool needed);
+struct vmf_result vmf__entered(struct vmf_fault *, long got, bool needed);
 /* ASKING -> ENTERING for the fault's page, and for the rest of [at, at+n) if nothing was revoked meanwhile (else
  * f->lo and f->hi leave it out).  false: the page itself was, or it is not in the run and something was. */
 bool vmf__enter_begin(struct vmf_fault *, vmf_pgoff at, uint32_t n);
@@ -302,6 +354,27 @@ void vmf__frames_put(struct vmf_port *, struct vmf_frame *const *, uint32_t n); 
 enum vmf_why vmf__frames_good(const struct vmf_fault *, vmf_pgoff at, struct vmf_frame *const *, uint32_t n);
 /* Is this pfn run mappable with these attributes?  NONE, HOLE or ATTR. */
 enum vmf_why vmf__pfns_good(struct vmf_port *, vmf_pfn, uint64_t n, struct vmf_attr *);
+
+/* overlay.c */
+int vmf__overlay_new(struct vmf_port *, const struct vmf_map *, struct vmf_object **);
+/* Has the area this page for its own?  Then *r is what came of entering it. */
+bool vmf__overlay_fault(struct vmf_fault *, struct vmf_result *r);
+/* Enters pages of the object, where the area has none of its own; copies the fault's if it is to be written. */
+struct vmf_result vmf__overlay_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n,
+				      unsigned prot);
+struct vmf_result vmf__overlay_zero(struct vmf_fault *);                   /* a page of zeroes of its own */
+struct vmf_result vmf__overlay_pfn(struct vmf_fault *, struct vmf_run *); /* the fault's page, raw */
+void vmf__overlay_drop(const struct vmf_area *, vmf_va, uint64_t n);      /* that part is unmapped; => sleeps */
+/* Both have what `from` has. => nobody uses `to` yet; sleeps */
+int vmf__overlay_copy(struct vmf_area *to, struct vmf_area *from);
+/* What an answer has to allow for this access: a private write needs just the bytes. */
+static inline unsigned vmf__needs(const struct vmf_fault *f)
+{
+	return f->area->overlay && f->access == VMF_W ? (unsigned)VMF_R : f->access;
+}
+
+/* map.c: an area like that one in another space, with nothing entered; => its lock, or nobody else uses it */
+int vmf__map_like(struct vmf_space *, const struct vmf_area *like, struct vmf_area **out);
 
 /* driver.c: what a driver's table answers; zero-fill. */
 struct vmf_result vmf__ask_driver(struct vmf_fault *);
@@ -328,7 +401,7 @@ struct vmf__fill {
 	uint32_t good; /* pages that are right, once LANDED */
 	int err;
 	struct vmf_wait landed;
-	struct vmf_frame *frame[VMF_RUN_MAX]; /* last: io.n of them are good */
+	struct vmf_frame *frame[VMF_CFG_IO_RUN]; /* last: io.n of them are good */
 };
 struct vmf__fill *vmf__fill_new(struct vmf_object *, vmf_pgoff first, uint32_t n, bool write); /* NULL: reserve empty */
 /* Before it starts: the n pages from first of what it was made for. */

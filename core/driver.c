@@ -41,7 +41,7 @@ static bool run_good(const struct vmf_fault *f, const struct vmf_ans *ans)
 /* Bytes that are given away are nobody's to hear of. */
 static bool announces(const struct vmf_fault *f)
 {
-	return f->object->ops->mkwrite && f->area->prot & VMF_W && f->area->window.store != VMF_BY_COPY;
+	return f->object->ops->mkwrite && f->area->prot & VMF_W && f->area->window.store != VMF_BY_COPY && !f->area->overlay;
 }
 
 /* Where entries cannot be write-protected, whatever is entered can be written. */
@@ -116,7 +116,7 @@ static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
 
 	if (why)
 		return vmf__result(VMF_SIGBUS, why, 0);
-	if (!(ans.prot & f->access))
+	if (!(ans.prot & vmf__needs(f)))
 		return vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 	run_clean(f, &ans);
 	if (!vmf__enter_begin(f, ans.first, ans.n))
@@ -126,15 +126,15 @@ static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
 
 static struct vmf_result ask_nopage(struct vmf_fault *f, const struct vmf_req *req)
 {
-	struct vmf_frame *frames[VMF__DRIVER_RUN] = { 0 };
-	struct vmf_ans ans = { .frames = frames, .max = VMF__DRIVER_RUN, .first = f->off, .prot = req->prot,
+	struct vmf_frame *frames[VMF_CFG_DRIVER_RUN] = { 0 };
+	struct vmf_ans ans = { .frames = frames, .max = VMF_CFG_DRIVER_RUN, .first = f->off, .prot = req->prot,
 			       .attr = f->area->attr };
 	enum vmf_code code = f->object->ops->nopage(req, &ans);
 	struct vmf_result r;
 
 	if (code != VMF_OK)
 		return answer_other(f, code, &ans);
-	if (ans.frames != frames || ans.n > VMF__DRIVER_RUN)
+	if (ans.frames != frames || ans.n > VMF_CFG_DRIVER_RUN)
 		return answer_bad();
 	r = show_frames(f, ans);
 	vmf__frames_put(f->port, frames, ans.n);
@@ -159,6 +159,14 @@ static struct vmf_result ask_nopfn(struct vmf_fault *f, const struct vmf_req *re
 }
 
 /* ---------------------------------------------------------------------------------------- zero-fill */
+
+/* Has anybody written to the page by a shared area? */
+static bool object_has(const struct vmf_object *o, vmf_pgoff at)
+{
+	const struct vmf__page *page = vmf__page_at(o, at);
+
+	return page && vmf__load(&page->of);
+}
 
 /* The object's page, made if need be.  => the caller's reference; NULL: no memory */
 static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
@@ -189,16 +197,19 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
 
 static struct vmf_result zero_fill(struct vmf_fault *f)
 {
+	bool bare = f->area->window.order || !object_has(f->object, f->off);
 	struct vmf_frame *frame;
 	struct vmf_result r;
 
-	if (f->area->window.store == VMF_BY_COPY && f->area->window.zero) {
-		uint64_t run = (uint64_t)1 << f->area->window.order;
+	if (f->area->window.store == VMF_BY_COPY && f->area->window.zero && bare) {
+		uint64_t run = 1u << f->area->window.order;
 
 		if (!vmf__slot_commit(f->slot))
 			return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
 		return vmf__enter_zero(f, f->off & ~(run - 1), run);
 	}
+	if (f->area->overlay && bare)
+		return vmf__overlay_zero(f);
 	frame = zero_page(f->object, f->off);
 	if (!frame)
 		return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);

@@ -5,7 +5,7 @@
  */
 #include "core.h"
 
-static struct vmf_result entered(struct vmf_fault *f, long got, bool needed)
+struct vmf_result vmf__entered(struct vmf_fault *f, long got, bool needed)
 {
 	if (got > 0) {
 		vmf__count(f, entered, (uint64_t)got);
@@ -33,13 +33,14 @@ static struct vmf_result entered(struct vmf_fault *f, long got, bool needed)
 	}
 }
 
-static struct vmf_result enter(struct vmf_fault *f, struct vmf_run *run, bool needed)
+struct vmf_result vmf__enter(struct vmf_fault *f, struct vmf_run *run, bool needed)
 {
+	const struct vmf_pmap_ops *ops = &f->space->ops;
 	struct vmf_pmap *pmap = f->space->pmap;
 
-	if (run->prot & VMF_X && pmap->ops->icache)
-		pmap->ops->icache(pmap, run->va, run->n);
-	return entered(f, pmap->ops->enter(pmap, run), needed);
+	if (run->prot & VMF_X && ops->icache)
+		ops->icache(pmap, run->va, run->n);
+	return vmf__entered(f, ops->enter(pmap, run), needed);
 }
 
 /* The part of [at, at + *n) that the fault may enter; false: none of it.  *skip: pages cut off in front. */
@@ -69,21 +70,22 @@ static struct vmf_run run_at(const struct vmf_fault *f, vmf_pgoff at, uint64_t n
 static bool holds(const struct vmf_fault *f, vmf_pgoff at, uint64_t n) { return f->off >= at && f->off < at + n; }
 
 /* By address each entry has its own reference, so entries go one by one; what was there already gives it back. */
-static struct vmf_result enter_counted(struct vmf_fault *f, vmf_pgoff at, struct vmf_frame *frame, unsigned prot)
+struct vmf_result vmf__enter_one(struct vmf_fault *f, vmf_pgoff at, struct vmf_frame *frame, unsigned prot)
 {
 	struct vmf_run run = run_at(f, at, 1, prot);
+	const struct vmf_pmap_ops *ops = &f->space->ops;
 	struct vmf_pmap *pmap = f->space->pmap;
 	bool needed = holds(f, at, 1);
 	long got;
 
 	run.pfn = frame->pfn;
-	if (prot & VMF_X && pmap->ops->icache)
-		pmap->ops->icache(pmap, run.va, 1);
+	if (prot & VMF_X && ops->icache)
+		ops->icache(pmap, run.va, 1);
 	vmf_frame_get(frame);
-	got = pmap->ops->enter(pmap, &run);
+	got = ops->enter(pmap, &run);
 	if (got <= 0)
 		vmf_frame_put(f->port, frame);
-	return entered(f, got, needed);
+	return vmf__entered(f, got, needed);
 }
 
 /* How many frames from the first are adjacent, so that one call can enter them? */
@@ -106,17 +108,19 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *f, vmf_pgoff at, struct vm
 	if (!clip(f, &at, &n, &skip))
 		return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0);
 	frames += skip;
+	if (f->area->overlay)
+		return vmf__overlay_frames(f, at, frames, (uint32_t)n, prot);
 	for (; n; n -= run, at += run, frames += run) {
 		if (f->area->window.store == VMF_BY_ADDRESS) {
 			run = 1;
-			one = enter_counted(f, at, frames[0], prot);
+			one = vmf__enter_one(f, at, frames[0], prot);
 		} else {
 			struct vmf_run batch;
 
 			run = adjacent(frames, (uint32_t)n);
 			batch = run_at(f, at, run, prot);
 			batch.pfn = frames[0]->pfn;
-			one = enter(f, &batch, holds(f, at, run));
+			one = vmf__enter(f, &batch, holds(f, at, run));
 		}
 		if (one.code != VMF_OK)
 			r = one;
@@ -160,11 +164,18 @@ struct vmf_result vmf__enter_pfns(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn
 	why = vmf__pfns_good(f->port, pfn, n, &attr);
 	if (why)
 		return vmf__result(VMF_SIGBUS, why, 0);
+	if (f->area->overlay) { /* the page alone, and only if it is not private yet */
+		if (!holds(f, at, n))
+			return vmf__result(VMF_OK, 0, 0);
+		pfn.n += f->off - at;
+		at = f->off;
+		n = 1;
+	}
 	run = run_at(f, at, n, prot);
 	run.pfn = pfn;
 	run.attr = attr;
 	run.flags |= VMF_RUN_RAW;
-	return enter(f, &run, holds(f, at, n));
+	return f->area->overlay ? vmf__overlay_pfn(f, &run) : vmf__enter(f, &run, holds(f, at, n));
 }
 
 struct vmf_result vmf__enter_zero(struct vmf_fault *f, vmf_pgoff at, uint64_t n)
@@ -177,10 +188,27 @@ struct vmf_result vmf__enter_zero(struct vmf_fault *f, vmf_pgoff at, uint64_t n)
 		return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0);
 	run = run_at(f, at, vmf__min(n, UINT32_MAX), f->area->prot);
 	run.flags |= VMF_RUN_ZERO;
-	r = enter(f, &run, true);
+	r = vmf__enter(f, &run, true);
 	if (r.code == VMF_OK)
 		vmf__count(f, zeroed, n);
 	return r;
+}
+
+/* A page that was given away, and has lost permissions since: it gets them back, and nobody is asked for it. */
+bool vmf__enter_again(struct vmf_fault *f, struct vmf_result *r)
+{
+	struct vmf_pmap *pmap = f->space->pmap;
+	struct vmf_entry e = { 0 };
+	struct vmf_run run;
+
+	if (!pmap->ops->query || pmap->ops->query(pmap, f->va, &e) || !e.present || e.raw)
+		return false;
+	run = run_at(f, f->off, 1, f->area->prot);
+	run.flags |= VMF_RUN_ZERO; /* of what is there it changes nothing else */
+	*r = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
+	if (vmf__slot_commit(f->slot))
+		*r = vmf__enter(f, &run, true);
+	return true;
 }
 
 /* ------------------------------------------------------------------------ what drivers hand over */
@@ -221,7 +249,7 @@ enum vmf_why vmf__frames_good(const struct vmf_fault *f, vmf_pgoff at, struct vm
 /* In the area, not more than it allows, and if it holds the faulting page not less than the access needs. */
 static bool inside(const struct vmf_fault *f, vmf_pgoff at, uint32_t n, unsigned prot)
 {
-	if (holds(f, at, n) && !(prot & f->access))
+	if (holds(f, at, n) && !(prot & vmf__needs(f)))
 		return false;
 	return n && at >= f->area->off && n <= f->area->pages && at - f->area->off <= f->area->pages - n &&
 	       !(prot & ~(unsigned)f->area->prot);

@@ -2,7 +2,8 @@
  *
  * The fault path.
  *
- * Lock order: space => area reference => [the driver's] => object => area list => frame => pmap
+ * Lock order: space => area reference => [the driver's] => overlay => object => area list => pmap => frame => [port's]
+ * (enum vmf_rank in host.h; builds with VMF_DEBUG check it)
  *
  * A port takes a trap and calls vmf_handle().  It
  *
@@ -20,6 +21,12 @@
 
 static struct vmf_result resolve(struct vmf_fault *f)
 {
+	struct vmf_result r;
+
+	if (f->area->overlay && vmf__overlay_fault(f, &r))
+		return r;
+	if (f->area->window.store == VMF_BY_COPY && f->area->window.protect && vmf__enter_again(f, &r))
+		return r;
 	vmf__ticket_match(f);
 	if (f->off >= vmf__object_pages(f->object))
 		return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
@@ -29,7 +36,7 @@ static struct vmf_result resolve(struct vmf_fault *f)
 /* => LOOKING on entry; ASKING or ENTERING on return if there is an area */
 static bool find_area(struct vmf_fault *f, struct vmf_result *r)
 {
-	struct vmf_area *a = vmf__table_find(vmf__load(&f->space->table), f->va, f->port->shift);
+	struct vmf_area *a = vmf__table_find(vmf__load(&f->space->table), f->va);
 
 	f->area = a;
 	if (!a) {
@@ -64,7 +71,7 @@ static struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
 	t->tries++;
 	if (r.why == VMF_WHY_RACE || r.why == VMF_WHY_LAYOUT || r.why == VMF_WHY_RESOURCE)
 		t->races++;
-	if (t->races > VMF__RACES_MAX || t->tries > VMF__TRIES_MAX)
+	if (t->races > VMF_CFG_RACES || t->tries > VMF_CFG_TRIES)
 		return vmf__result(r.why == VMF_WHY_RESOURCE ? VMF_OOM : VMF_SIGBUS, r.why, r.err);
 	return r;
 }
@@ -97,7 +104,7 @@ static struct vmf_result run(struct vmf_fault *f)
 	f->slot = vmf__slot_enter(f->port);
 	if (!f->slot)
 		return vmf__result(VMF_RETRY, VMF_WHY_RESOURCE, 0);
-	f->count = &f->space->stats[(uint32_t)(f->slot - f->port->slots) / VMF__DEPTH % VMF__SHARDS];
+	f->count = &f->space->stats[(uint32_t)(f->slot - f->port->slots) / VMF_CFG_DEPTH % VMF_CFG_SHARDS];
 	if (find_area(f, &r))
 		r = resolve(f);
 	vmf__slot_leave(f->port, f->slot);
@@ -112,6 +119,7 @@ struct vmf_result vmf_handle(struct vmf_space *space, const struct vmf_trap *tra
 			       .count = &space->stats[0] };
 	struct vmf_result r;
 
+	vmf__check(port, vmf__rank_none(" lock is held around a fault"));
 	ticket->wait = NULL;
 	r = bound(&f, run(&f));
 	account(&f, &r);

@@ -24,6 +24,7 @@ void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
 
 	if (port->host->block)
 		port->host->block(port->self);
+	vmf__check(port, vmf_rank_take(lock, lock->rank));
 	if (!vmf__cas(&lock->word, &want, TAKEN))
 		lock_wait(port, lock);
 }
@@ -32,6 +33,7 @@ void vmf_lock_drop(struct vmf_port *port, struct vmf_lock *lock)
 {
 	if (vmf__swap(&lock->word, FREE) == WAITED)
 		port->host->wake(port->self, &lock->word);
+	vmf__check(port, vmf_rank_drop(lock));
 	if (port->host->unblock)
 		port->host->unblock(port->self);
 }

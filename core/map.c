@@ -18,7 +18,8 @@ static int map_check(const struct vmf_space *space, const struct vmf_object *o, 
 	if (!m->pages || m->pages > UINTPTR_MAX >> space->port->shift || m->off + m->pages < m->off)
 		return -VMF_EINVAL;
 	if ((m->prot | m->maxprot) & ~all || m->prot & ~m->maxprot || m->order > VMF_ORDER_MAX || m->action > VMF_BOLT ||
-	    m->attr.type > VMF_DEVICE || m->flags & ~(uint32_t)(VMF_SHARED | VMF_FIXED | VMF_NOFORK | VMF_MIXED))
+	    m->attr.type > VMF_DEVICE || m->attr.zero ||
+	    m->flags & ~(uint32_t)(VMF_SHARED | VMF_FIXED | VMF_NOFORK | VMF_MIXED))
 		return -VMF_EINVAL;
 	if (m->flags & VMF_FIXED && !vmf__range_good(space, m->va, m->pages))
 		return -VMF_EINVAL;
@@ -30,54 +31,46 @@ static int map_check(const struct vmf_space *space, const struct vmf_object *o, 
 	return 0;
 }
 
-/* The first gap of that many bytes.  => space lock */
-static int map_gap(const struct vmf_space *space, uint64_t pages, vmf_va *at)
-{
-	vmf_va lo = space->pmap->lo, hi = space->pmap->hi, bytes = vmf__bytes(space->port, pages);
-	const struct vmf__table *t = space->table;
-
-	for (uint32_t i = 0; i <= t->n; i++) {
-		vmf_va end = i < t->n ? vmf__min(t->area[i]->va, hi) : hi;
-
-		if (end > lo && end - lo >= bytes) {
-			*at = lo;
-			return 0;
-		}
-		if (i < t->n && vmf__last(t->area[i]) >= hi - 1)
-			break;
-		if (i < t->n)
-			lo = vmf__max(lo, vmf__end(t->area[i]));
-	}
-	return -VMF_ENOSPC;
-}
-
 static bool map_overlaps(const struct vmf_space *space, vmf_va va, uint64_t pages)
 {
-	uint32_t i = vmf__table_at(space->table, va, space->port->shift);
+	const struct vmf_area *a = vmf__table_after(space->table, va);
 
-	return i < space->table->n && space->table->area[i]->va <= va + vmf__bytes(space->port, pages) - 1;
+	return a && a->va <= va + vmf__bytes(space->port, pages) - 1;
 }
 
-static struct vmf_area *map_area(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *m,
-				 const struct vmf_window *w)
+/* Does the core copy on write? */
+static bool map_overlays(const struct vmf_map *m, const struct vmf_window *w)
+{
+	return !(m->flags & VMF_SHARED) && w->store == VMF_BY_ADDRESS && !w->cow;
+}
+
+static int map_area(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w,
+		    struct vmf_area **out)
 {
 	struct vmf_area like = { .space = space, .object = o, .va = m->va, .off = m->off, .prot = m->prot,
 				 .maxprot = m->maxprot, .order = m->order, .action = m->action,
 				 .flags = m->flags & ~(uint32_t)VMF_FIXED, .node = m->node, .attr = m->attr,
 				 .raw = m->raw, .window = *w, .priv = m->priv };
+	int err = map_overlays(m, w) ? vmf__overlay_new(space->port, m, &like.overlay) : 0;
 
-	return vmf__area_new(space->port, &like, m->va, m->pages);
+	if (err)
+		return err;
+	*out = vmf__area_new(space->port, &like, m->va, m->pages);
+	vmf_object_put(like.overlay);
+	return *out ? 0 : -VMF_ENOMEM;
 }
 
 /* A run may be longer than the pmap's reserve: what is there stays, so fill up and go on. */
-static int enter_all(struct vmf_pmap *pmap, const struct vmf_run *run)
+static int enter_all(struct vmf_space *space, const struct vmf_run *run)
 {
-	long got = pmap->ops->enter(pmap, run);
+	const struct vmf_pmap_ops *ops = &space->ops;
+	struct vmf_pmap *pmap = space->pmap;
+	long got = ops->enter(pmap, run);
 
-	for (uint32_t tries = 0; got == -VMF_ENOMEM && tries < run->n && pmap->ops->supply; tries++) {
-		if (pmap->ops->supply(pmap))
+	for (uint32_t tries = 0; got == -VMF_ENOMEM && tries < run->n && ops->supply; tries++) {
+		if (ops->supply(pmap))
 			break;
-		got = pmap->ops->enter(pmap, run);
+		got = ops->enter(pmap, run);
 	}
 	return got < 0 ? (int)got : 0;
 }
@@ -86,17 +79,20 @@ static int enter_all(struct vmf_pmap *pmap, const struct vmf_run *run)
 static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pfn)
 {
 	struct vmf_attr attr = a->attr;
+	unsigned prot = a->prot;
 	uint64_t done = 0;
 
-	if (!a->window.raw)
+	if (!a->window.raw || (a->overlay && prot & VMF_W && !a->window.protect))
 		return -VMF_ENOSYS;
+	if (a->overlay)
+		prot &= ~(unsigned)VMF_W;
 	if (pfn.n + a->pages < pfn.n || vmf__pfns_good(space->port, pfn, a->pages, &attr))
 		return -VMF_EPERM;
 	while (done < a->pages) {
 		uint32_t n = (uint32_t)vmf__min(a->pages - done, VMF_RUN_MAX);
 		struct vmf_run run = { .va = a->va + vmf__bytes(space->port, done), .pfn = { pfn.n + done }, .n = n,
-				       .need = UINT32_MAX, .prot = a->prot, .flags = VMF_RUN_RAW, .attr = attr };
-		int err = enter_all(space->pmap, &run);
+				       .need = UINT32_MAX, .prot = (uint8_t)prot, .flags = VMF_RUN_RAW, .attr = attr };
+		int err = enter_all(space, &run);
 
 		if (err)
 			return err;
@@ -107,30 +103,34 @@ static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pf
 
 static int map_insert(struct vmf_space *space, struct vmf_area *a)
 {
-	struct vmf__table *old = space->table, *t = vmf__table_new(space->port, old->n + 1);
-	uint32_t at = vmf__table_at(old, a->va, space->port->shift);
+	int err = vmf__table_splice(&space->draft, a->va, vmf__last(a), &a, 1);
 
-	if (!t)
-		return -VMF_ENOMEM;
-	for (uint32_t i = 0; i < old->n; i++)
-		t->area[i + (i >= at)] = old->area[i];
-	t->area[at] = a;
-	t->n = old->n + 1;
+	if (err) {
+		vmf__table_discard(&space->draft, space->table);
+		return err;
+	}
 	vmf__area_link(a);
-	vmf__store(&space->table, t);
-	vmf__slot_quiesce(space->port, NULL);
-	vmf__table_free(space->port, old);
+	vmf__store(&space->table, space->draft.root);
+	vmf__slot_quiesce(space->port, NULL, 0);
+	vmf__table_keep(&space->draft);
 	return 0;
 }
 
 /* What the pmap gave must be what was asked for. */
 static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w)
 {
+	bool overlay = map_overlays(m, w), raw = m->action == VMF_RAW || (o->ops->nopfn && !o->ops->nopage && !o->ops->fault);
+
 	/* A cache of base pages cannot promise the whole of a huge one. */
-	if (w->order && o->backed && (!o->stream || (uint32_t)1 << w->order > VMF_RUN_MAX))
+	if (w->order && o->backed && (!o->stream || (uint32_t)1 << w->order > VMF_CFG_IO_RUN))
 		return -VMF_ENOSYS;
-	if (!(m->flags & VMF_SHARED) && w->store != VMF_BY_COPY)
+	if (!(m->flags & VMF_SHARED) && w->store == VMF_BY_OFFSET)
 		return -VMF_ENOSYS;
+	if (overlay && (w->order || o->stream))
+		return -VMF_ENOSYS;
+	/* Device memory is not copied; who can live with seeing it says so. */
+	if (overlay && raw && !(m->flags & VMF_MIXED))
+		return -VMF_EINVAL;
 	if (m->order > w->order && !(w->orders >> m->order & 1))
 		return -VMF_ENOSYS;
 	if (m->action == VMF_BOLT && w->bolts < m->pages)
@@ -141,6 +141,8 @@ static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, 
 static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, struct vmf_area **out)
 {
 	struct vmf_window w = { .size = sizeof(w), .orders = 1 };
+	vmf_va bytes = vmf__bytes(space->port, m->pages);
+	const struct vmf_pmap *pmap = space->pmap;
 	struct vmf_area *a = NULL;
 	int err;
 
@@ -148,15 +150,15 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 		return -VMF_EEXIST;
 	if (!(m->flags & VMF_FIXED)) {
 		m->va = 0;
-		err = space->pmap->lo != space->pmap->hi ? map_gap(space, m->pages, &m->va) : 0;
-		if (err)
-			return err;
+		if (pmap->lo != pmap->hi && !vmf__table_gap(space->table, pmap->lo, pmap->hi, bytes, &m->va))
+			return -VMF_ENOSPC;
 	}
-	err = space->pmap->ops->attach(space->pmap, m, segment_of(o), wants_raw(o, m), &w);
+	err = space->ops.attach(space->pmap, m, segment_of(o), wants_raw(o, m), &w);
 	if (err)
 		return err;
-	a = map_area(space, o, m, &w);
-	err = a ? map_window_good(o, m, &w) : -VMF_ENOMEM;
+	err = map_window_good(o, m, &w);
+	if (!err)
+		err = map_area(space, o, m, &w, &a);
 	if (!err && m->action == VMF_RAW)
 		err = map_raw(space, a, m->raw);
 	if (!err)
@@ -181,9 +183,17 @@ static int code_err(struct vmf_result r)
 	return r.code == VMF_OK ? 0 : -VMF_EPERM;
 }
 
+/* Private pages are made private at once: a read would show what the first write copies. */
+static uint8_t populate_access(const struct vmf_map *m)
+{
+	if (m->prot & VMF_W && !(m->flags & VMF_SHARED))
+		return VMF_W;
+	return m->prot & VMF_R ? VMF_R : m->prot & VMF_W ? VMF_W : VMF_X;
+}
+
 static int map_populate(struct vmf_space *space, const struct vmf_map *m)
 {
-	struct vmf_trap trap = { .access = m->prot & VMF_R ? VMF_R : m->prot & VMF_W ? VMF_W : VMF_X };
+	struct vmf_trap trap = { .access = populate_access(m) };
 	struct vmf_result r = { 0 };
 
 	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i++) {
@@ -198,7 +208,7 @@ static int map_populate(struct vmf_space *space, const struct vmf_map *m)
 
 static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
 {
-	const struct vmf_pmap_ops *ops = space->pmap->ops;
+	const struct vmf_pmap_ops *ops = &space->ops;
 	int err = ops->bolt && ops->query ? 0 : -VMF_ENOSPC;
 
 	for (uint64_t i = 0; i < m->pages && !err; i++) {
@@ -214,6 +224,16 @@ static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
 	return err;
 }
 
+int vmf__map_like(struct vmf_space *space, const struct vmf_area *like, struct vmf_area **out)
+{
+	struct vmf_map m = { .size = sizeof(m), .flags = like->flags | VMF_FIXED, .va = like->va, .pages = like->pages,
+			     .off = like->off, .prot = like->prot, .maxprot = like->maxprot, .order = like->order,
+			     .action = like->action == VMF_RAW ? VMF_RAW : VMF_LAZY, .node = like->node, .attr = like->attr,
+			     .raw = like->raw, .priv = like->priv };
+
+	return map_build(space, like->object, &m, out);
+}
+
 int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *map, vmf_va *at)
 {
 	struct vmf_area *a = NULL;
@@ -223,7 +243,7 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 
 	if (!space || !o || !map || o->port != space->port)
 		return -VMF_EINVAL;
-	err = vmf__struct_in(&m, sizeof(m), map, map->size, offsetof(struct vmf_map, order));
+	err = vmf_struct_in(&m, sizeof(m), map, offsetof(struct vmf_map, order));
 	if (!err && o->ops->map)
 		err = o->ops->map(o, &m);
 	m.maxprot = m.maxprot ? m.maxprot : m.prot;

@@ -27,6 +27,8 @@ int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct
 	if (!o)
 		return -VMF_ENOMEM;
 	o->port = port;
+	o->lock.rank = VMF_RANK_OBJECT;
+	o->areas_lock.rank = VMF_RANK_AREAS;
 	o->ops = ops;
 	o->priv = priv;
 	o->refs = 1;
@@ -45,10 +47,23 @@ int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct
 int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv,
 		      uint64_t pages)
 {
-	if (!port || !out || !ops || ops->size < sizeof(*ops))
+	struct vmf_object *o;
+	struct vmf_ops table;
+	int err;
+
+	if (!port || !out)
 		return -VMF_EINVAL;
+	err = vmf_struct_in(&table, sizeof(table), ops, offsetof(struct vmf_ops, map));
+	if (err || table.flags)
+		return err ? err : -VMF_EINVAL;
 	/* Who hands over nothing but pfns has no use for frames of its own. */
-	return vmf__object_new(port, out, ops, priv, pages, pages, !ops->nopfn || ops->nopage || ops->fault);
+	err = vmf__object_new(port, &o, &table, priv, pages, pages, !table.nopfn || table.nopage || table.fault);
+	if (err)
+		return err;
+	o->table.driver = table;
+	o->ops = &o->table.driver;
+	*out = o;
+	return 0;
 }
 
 void vmf_object_get(struct vmf_object *o) { vmf__add(&o->refs, 1); }
@@ -160,22 +175,13 @@ int vmf__object_hide(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 	return object_each(o, first, n, vmf__area_remove);
 }
 
+/* What is private is written elsewhere.  An area that cannot be written now may have entries that can be when it can
+ * be again. */
 static int area_clean(struct vmf_area *a, vmf_va va, uint64_t pages)
 {
-	struct vmf_pmap *pmap = a->space->pmap;
-	int err;
-
-	if (!(a->prot & VMF_W) || a->window.store == VMF_BY_COPY)
+	if (!(a->maxprot & VMF_W) || a->window.store == VMF_BY_COPY || a->overlay)
 		return 0;
-	if (!a->window.protect)
-		return vmf__area_remove(a, va, pages);
-	if (pmap->ops->clean)
-		err = pmap->ops->clean(pmap, va, pages);
-	else
-		err = pmap->ops->protect(pmap, va, pages, a->prot & ~(unsigned)VMF_W);
-	if (pmap->ops->update)
-		pmap->ops->update(pmap);
-	return err;
+	return a->window.protect ? vmf__area_clean(a, va, pages) : vmf__area_remove(a, va, pages);
 }
 
 int vmf__object_clean(struct vmf_object *o, vmf_pgoff first, uint64_t n)

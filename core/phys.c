@@ -65,6 +65,7 @@ static void list_del(struct vmf__range *r, struct vmf_frame *f)
 
 /* Is the head of a free block of this order at pfn?  Inner frames of blocks have an order that marks them. */
 #define INNER 255u
+#define LOOSE_MAX 16u
 static struct vmf_frame *free_block(struct vmf__range *r, uint64_t pfn, unsigned order)
 {
 	struct vmf_frame *f;
@@ -76,9 +77,8 @@ static struct vmf_frame *free_block(struct vmf__range *r, uint64_t pfn, unsigned
 }
 
 /* => phys_lock */
-static void block_free(struct vmf__range *r, struct vmf_frame *f, unsigned order)
+static void block_merge(struct vmf__range *r, struct vmf_frame *f, unsigned order)
 {
-	r->free += (uint64_t)1 << order;
 	for (; order < VMF_ORDER_MAX; order++) {
 		struct vmf_frame *buddy = free_block(r, f->pfn.n ^ ((uint64_t)1 << order), order);
 		struct vmf_frame *upper;
@@ -94,14 +94,54 @@ static void block_free(struct vmf__range *r, struct vmf_frame *f, unsigned order
 	list_add(r, f, order);
 }
 
+/* A few single frames stay as they are, for the next fault: merging and splitting again would be most of its work.
+ * => phys_lock */
+static void block_free(struct vmf__range *r, struct vmf_frame *f, unsigned order)
+{
+	r->free += (uint64_t)1 << order;
+	if (order || r->loose == LOOSE_MAX) {
+		block_merge(r, f, order);
+		return;
+	}
+	r->loose++;
+	list_add(r, f, 0);
+}
+
+/* Merges what was left as it was: all single frames, because nobody knows which.  => phys_lock */
+static void blocks_settle(struct vmf__range *r)
+{
+	uint32_t list = r->heads[0];
+
+	r->heads[0] = r->loose = 0;
+	for (uint32_t i = list; i; i = r->frames[i - 1].next)
+		r->frames[i - 1].order = INNER;
+	while (list) {
+		struct vmf_frame *f = r->frames + (list - 1);
+
+		list = f->next;
+		f->next = f->prev = 0;
+		block_merge(r, f, 0);
+	}
+}
+
+/* The smallest order from this one on of which there is a block; past the last one: none. */
+static unsigned order_there(const struct vmf__range *r, unsigned order)
+{
+	while (order <= VMF_ORDER_MAX && !r->heads[order])
+		order++;
+	return order;
+}
+
 /* => phys_lock */
 static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
 {
-	unsigned from = order;
+	unsigned from = order_there(r, order);
 	struct vmf_frame *f;
 
-	while (from <= VMF_ORDER_MAX && !r->heads[from])
-		from++;
+	if (from > VMF_ORDER_MAX && r->loose) {
+		blocks_settle(r);
+		from = order_there(r, order);
+	}
 	if (from > VMF_ORDER_MAX)
 		return NULL;
 	f = r->frames + (r->heads[from] - 1);
@@ -111,6 +151,8 @@ static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
 		list_add(r, f + ((size_t)1 << from), from);
 	}
 	r->free -= (uint64_t)1 << order;
+	if (!order && r->loose)
+		r->loose--;
 	f->kind = VMF__F_RAM;
 	f->order = (uint8_t)order;
 	return f;
@@ -239,7 +281,8 @@ static bool phys_overlaps(const struct vmf__phys *phys, const struct vmf_range *
 
 static bool range_good(const struct vmf_range *in)
 {
-	if (in->kind <= VMF_PHYS_HOLE || in->kind > VMF_PHYS_RESERVED || in->attr.type > VMF_DEVICE)
+	if (in->kind <= VMF_PHYS_HOLE || in->kind > VMF_PHYS_RESERVED || in->attr.type > VMF_DEVICE || in->attr.zero ||
+	    in->zero[0] | in->zero[1])
 		return false;
 	if (in->kind == VMF_PHYS_RAM && in->pages >= UINT32_MAX / sizeof(struct vmf_frame))
 		return false;
@@ -305,7 +348,7 @@ int vmf_phys_add(struct vmf_port *port, const struct vmf_range *range)
 
 	if (!port || !range)
 		return -VMF_EINVAL;
-	err = vmf__struct_in(&in, sizeof(in), range, range->size, offsetof(struct vmf_range, attr));
+	err = vmf_struct_in(&in, sizeof(in), range, offsetof(struct vmf_range, attr));
 	if (!err && !range_good(&in))
 		err = -VMF_EINVAL;
 	if (err)

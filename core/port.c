@@ -12,52 +12,57 @@ void vmf__free(struct vmf_port *port, void *p, size_t bytes)
 		port->host->free(port->self, p, bytes);
 }
 
-int vmf__struct_in(void *to, size_t ours, const void *from, uint32_t size, size_t least)
-{
-	const uint8_t *tail = from;
-
-	if (size < least)
-		return -VMF_EINVAL;
-	for (size_t i = ours; i < size; i++)
-		if (tail[i])
-			return -VMF_E2BIG;
-	memset(to, 0, ours);
-	memcpy(to, from, vmf__min(size, ours));
-	return 0;
-}
-
 static bool host_complete(const struct vmf_host_ops *h)
 {
-	return h && h->alloc && h->free && h->bytes && h->slot && h->wait && h->wake && !h->segment == !h->segment_free;
+	return h->alloc && h->free && h->bytes && h->slot && h->wait && h->wake && !h->segment == !h->segment_free;
+}
+
+static int config_in(struct vmf_port_config *c, struct vmf_host_ops *host, const struct vmf_port_config *config)
+{
+	int err = vmf_struct_in(c, sizeof(*c), config, offsetof(struct vmf_port_config, page_shift));
+
+	if (!err && (c->abi != VMF_ABI || !c->host))
+		err = -VMF_ENOSYS;
+	if (!err)
+		err = vmf_struct_in(host, sizeof(*host), c->host, offsetof(struct vmf_host_ops, alloc));
+	if (!err && (host->flags || c->zero[0] | c->zero[1] | c->zero[2]))
+		err = -VMF_EINVAL;
+	return err ? err : host_complete(host) ? 0 : -VMF_ENOSYS;
+}
+
+static void reserve_init(struct vmf__reserve *r, uint32_t size, uint32_t low)
+{
+	*r = (struct vmf__reserve){ .lock = { 0, VMF_RANK_FRAME }, .size = size, .low = low };
 }
 
 int vmf_port_create(struct vmf_port **out, const struct vmf_port_config *config)
 {
 	struct vmf_port_config c;
+	struct vmf_host_ops host;
 	struct vmf_port *port;
 	int err;
 
-	if (!out || !config)
+	if (!out)
 		return -VMF_EINVAL;
-	err = vmf__struct_in(&c, sizeof(c), config, config->size, offsetof(struct vmf_port_config, slots));
+	err = config_in(&c, &host, config);
 	if (err)
 		return err;
-	if (c.abi != VMF_ABI || !host_complete(c.host))
-		return -VMF_ENOSYS;
-	if (!c.slots || c.slots > UINT32_MAX / VMF__DEPTH / sizeof(struct vmf_slot))
+	if (!c.slots || c.slots > UINT32_MAX / VMF_CFG_DEPTH / sizeof(struct vmf_slot))
 		return -VMF_EINVAL;
 	if (c.page_shift < 12 || c.page_shift > 16)
 		return -VMF_EINVAL;
-	port = c.host->alloc(c.self, sizeof(*port));
+	port = host.alloc(c.self, sizeof(*port));
 	if (!port)
 		return -VMF_ENOMEM;
-	port->host = c.host;
+	port->table = host;
+	port->host = &port->table;
 	port->self = c.self;
 	port->shift = c.page_shift;
-	port->nslots = c.slots * VMF__DEPTH;
-	port->leaves = (struct vmf__reserve){ .size = sizeof(struct vmf__leaf), .low = 160 };
-	port->nodes = (struct vmf__reserve){ .size = sizeof(struct vmf__node), .low = 64 };
-	port->fills = (struct vmf__reserve){ .size = sizeof(struct vmf__fill), .low = 4 };
+	port->nslots = c.slots * VMF_CFG_DEPTH;
+	port->phys_lock.rank = port->late_lock.rank = VMF_RANK_FRAME;
+	reserve_init(&port->leaves, sizeof(struct vmf__leaf), VMF_CFG_LEAVES);
+	reserve_init(&port->nodes, sizeof(struct vmf__node), VMF_CFG_NODES);
+	reserve_init(&port->fills, sizeof(struct vmf__fill), VMF_CFG_FILLS);
 	port->slots = vmf__alloc(port, port->nslots * sizeof(*port->slots));
 	if (!port->slots || vmf__supply(port)) {
 		vmf_port_destroy(port);

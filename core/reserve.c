@@ -4,8 +4,6 @@
  */
 #include "core.h"
 
-#define SLAB_BYTES 32768u
-
 struct slab { struct slab *next; uint32_t bytes; }; /* then the blocks, 16 bytes from its start */
 
 void *vmf__reserve_take(struct vmf_port *port, struct vmf__reserve *r)
@@ -35,7 +33,7 @@ void vmf__reserve_give(struct vmf_port *port, struct vmf__reserve *r, void *p)
 
 static int slab_add(struct vmf_port *port, struct vmf__reserve *r)
 {
-	uint32_t head = 16, bytes = r->size > SLAB_BYTES / 4 ? head + 4 * r->size : SLAB_BYTES;
+	uint32_t head = 16, bytes = r->size > VMF_CFG_SLAB / 4 ? head + 4 * r->size : VMF_CFG_SLAB;
 	struct slab *slab = vmf__alloc(port, bytes);
 
 	if (!slab)

@@ -43,16 +43,16 @@ struct vmf_slot *vmf__slot_enter(struct vmf_port *port)
 	uint32_t i = port->host->slot(port->self), depth = 0;
 	struct vmf_slot *slot;
 
-	if (i >= port->nslots / VMF__DEPTH)
+	if (i >= port->nslots / VMF_CFG_DEPTH)
 		return NULL;
-	slot = port->slots + i * VMF__DEPTH;
+	slot = port->slots + i * VMF_CFG_DEPTH;
 	while (slot_state(vmf__peek(&slot->word)) != VMF__IDLE) {
-		if (++depth == VMF__DEPTH)
+		if (++depth == VMF_CFG_DEPTH)
 			return NULL;
 		slot++;
 	}
-	if (vmf__peek(&port->used) < (i + 1) * VMF__DEPTH)
-		slots_used(port, (i + 1) * VMF__DEPTH);
+	if (vmf__peek(&port->used) < (i + 1) * VMF_CFG_DEPTH)
+		slots_used(port, (i + 1) * VMF_CFG_DEPTH);
 	slot_publish(port, slot, ((vmf__peek(&slot->word) & ~STATE) + GENERATION) | VMF__LOOKING);
 	return slot;
 }
@@ -107,18 +107,17 @@ void vmf__slot_leave(struct vmf_port *port, struct vmf_slot *slot)
 
 bool vmf__slot_nested(struct vmf_port *port, struct vmf_slot *slot, const struct vmf_area *area)
 {
-	bool inner = (uint32_t)(slot - port->slots) % VMF__DEPTH != 0;
+	bool inner = (uint32_t)(slot - port->slots) % VMF_CFG_DEPTH != 0;
 
 	return inner && vmf__peek(&slot[-1].area) == area;
 }
 
-bool vmf__slot_mine(const struct vmf_space *space, vmf_va first, vmf_va last)
+static bool slot_in(const struct vmf_space *space, uint32_t i, vmf_va first, vmf_va last)
 {
-	struct vmf_port *port = space->port;
-	uint32_t i = port->host->slot(port->self);
+	const struct vmf_port *port = space->port;
 
-	for (uint32_t d = 0; i < port->nslots / VMF__DEPTH && d < VMF__DEPTH; d++) {
-		const struct vmf_area *a = vmf__peek(&port->slots[i * VMF__DEPTH + d].area);
+	for (uint32_t d = 0; i < port->nslots / VMF_CFG_DEPTH && d < VMF_CFG_DEPTH; d++) {
+		const struct vmf_area *a = vmf__peek(&port->slots[i * VMF_CFG_DEPTH + d].area);
 
 		if (a && a->space == space && a->va <= last && vmf__end(a) - 1 >= first)
 			return true;
@@ -126,31 +125,43 @@ bool vmf__slot_mine(const struct vmf_space *space, vmf_va first, vmf_va last)
 	return false;
 }
 
+bool vmf__slot_mine(const struct vmf_space *space, vmf_va first, vmf_va last)
+{
+	return slot_in(space, space->port->host->slot(space->port->self), first, last);
+}
+
+bool vmf_slot_holds(const struct vmf_space *space, uint32_t i, vmf_va va) { return slot_in(space, i, va, va); }
+
 static bool slot_reads_table(struct vmf_slot *slot) { return slot_state(vmf__load(&slot->word)) == VMF__LOOKING; }
 
-static bool slot_holds(struct vmf_slot *slot, const struct vmf_area *area)
+static bool slot_holds(struct vmf_slot *slot, struct vmf_area *const *area, uint32_t n)
 {
-	return slot_state(vmf__load(&slot->word)) != VMF__IDLE && vmf__load(&slot->area) == area;
+	const struct vmf_area *held = vmf__load(&slot->area);
+
+	for (uint32_t i = 0; held && i < n; i++)
+		if (area[i] == held)
+			return slot_state(vmf__load(&slot->word)) != VMF__IDLE;
+	return false;
 }
 
 static bool slot_own(struct vmf_port *port, struct vmf_slot *slot)
 {
-	return (uint32_t)(slot - port->slots) / VMF__DEPTH == port->host->slot(port->self);
+	return (uint32_t)(slot - port->slots) / VMF_CFG_DEPTH == port->host->slot(port->self);
 }
 
 /* A fault that looks has its table for some hundred instructions; one that holds the area may be in a handler. */
-static void slot_wait(struct vmf_port *port, struct vmf_slot *slot, const struct vmf_area *area)
+static void slot_wait(struct vmf_port *port, struct vmf_slot *slot, struct vmf_area *const *area, uint32_t n)
 {
 	for (;;) {
 		uint32_t seq = vmf__load(&port->leaving);
 
-		if (!slot_reads_table(slot) && !(area && slot_holds(slot, area)))
+		if (!slot_reads_table(slot) && !slot_holds(slot, area, n))
 			return;
 		(void)port->host->wait(port->self, &port->leaving, seq, 1000000, false);
 	}
 }
 
-void vmf__slot_quiesce(struct vmf_port *port, const struct vmf_area *area)
+void vmf__slot_quiesce(struct vmf_port *port, struct vmf_area *const *area, uint32_t n)
 {
 	uint32_t used;
 
@@ -162,7 +173,7 @@ void vmf__slot_quiesce(struct vmf_port *port, const struct vmf_area *area)
 
 		/* An outer fault of this very thread cannot leave before we return; the caller has seen to its area. */
 		if (!slot_own(port, slot))
-			slot_wait(port, slot, area);
+			slot_wait(port, slot, area, n);
 	}
 	vmf__sub(&port->waiting, 1);
 }

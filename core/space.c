@@ -4,29 +4,38 @@
  */
 #include "core.h"
 
-static bool pmap_complete(const struct vmf_pmap *pmap)
+static int pmap_in(struct vmf_pmap_ops *o, const struct vmf_pmap *pmap)
 {
-	const struct vmf_pmap_ops *o = pmap ? pmap->ops : NULL;
+	int err = pmap && pmap->ops ? vmf_struct_in(o, sizeof(*o), pmap->ops, offsetof(struct vmf_pmap_ops, attach)) :
+				      -VMF_ENOSYS;
 
-	return o && o->size >= sizeof(*o) && o->attach && o->detach && o->enter && o->remove && o->protect;
+	if (!err && o->flags)
+		err = -VMF_EINVAL;
+	if (err)
+		return err;
+	return o->attach && o->detach && o->enter && o->remove && o->protect ? 0 : -VMF_ENOSYS;
 }
 
 int vmf_space_create(struct vmf_port *port, struct vmf_space **out, struct vmf_pmap *pmap)
 {
+	struct vmf_pmap_ops ops;
 	struct vmf_space *space;
+	int err;
 
 	if (!port || !out)
 		return -VMF_EINVAL;
-	if (!pmap_complete(pmap))
-		return -VMF_ENOSYS;
+	err = pmap_in(&ops, pmap);
+	if (err)
+		return err;
 	space = vmf__alloc(port, sizeof(*space));
 	if (!space)
 		return -VMF_ENOMEM;
 	space->port = port;
+	space->lock.rank = VMF_RANK_SPACE;
 	space->pmap = pmap;
-	space->table = vmf__table_new(port, 0);
-	if (!space->table || (pmap->ops->supply && pmap->ops->supply(pmap))) {
-		vmf__table_free(port, space->table);
+	space->ops = ops;
+	space->draft.port = port;
+	if (ops.supply && ops.supply(pmap)) {
 		vmf__free(port, space, sizeof(*space));
 		return -VMF_ENOMEM;
 	}
@@ -34,24 +43,43 @@ int vmf_space_create(struct vmf_port *port, struct vmf_space **out, struct vmf_p
 	return 0;
 }
 
-/* Nobody faults here any more, so areas leave the table in place, and nothing needs memory or can fail. */
-void vmf_space_destroy(struct vmf_space *space)
+/* The last area.  Nobody faults here any more, so it leaves the table in place, and nothing needs memory. */
+static int take_last(struct vmf_space *space)
 {
-	struct vmf_port *port;
+	struct vmf_area *a = vmf__table_last(space->table);
+	uint32_t tries = 0;
+	int err;
 
-	if (!space)
-		return;
-	port = space->port;
-	while (space->table->n) {
-		struct vmf_area *a = space->table->area[--space->table->n];
+	do
+		err = vmf__area_detach(a, a->va, a->pages);
+	while (vmf__layout_again(space, err, &tries));
+	if (err)
+		return err;
+	vmf__table_pop(&space->draft);
+	space->table = space->draft.root;
+	vmf__area_unlink(a);
+	vmf__area_closed(a);
+	vmf_area_put(a);
+	return 0;
+}
 
-		(void)vmf__area_detach(a, a->va, a->pages);
-		vmf__area_unlink(a);
-		vmf__area_closed(a);
-		vmf_area_put(a);
-	}
-	vmf__table_free(port, space->table);
-	vmf__free(port, space, sizeof(*space));
+int vmf__space_empty(struct vmf_space *space)
+{
+	int err = 0;
+
+	while (space->table && !err)
+		err = take_last(space);
+	return err;
+}
+
+int vmf_space_destroy(struct vmf_space *space)
+{
+	int err = space ? vmf__space_empty(space) : 0;
+
+	if (err || !space)
+		return err;
+	vmf__free(space->port, space, sizeof(*space));
+	return 0;
 }
 
 struct vmf_pmap *vmf_space_pmap(const struct vmf_space *space) { return space->pmap; }
@@ -59,11 +87,10 @@ struct vmf_port *vmf_space_port(const struct vmf_space *space) { return space->p
 
 void vmf_space_stats(const struct vmf_space *space, struct vmf_stats *out)
 {
-	uint32_t size = out->size;
-	struct vmf_stats sum = { .size = size };
+	struct vmf_stats sum = { .size = sizeof(sum) };
 
 	for (uint32_t k = 0; k < VMF__COUNTERS; k++)
-		for (uint32_t i = 0; i < VMF__SHARDS; i++)
+		for (uint32_t i = 0; i < VMF_CFG_SHARDS; i++)
 			(&sum.faults)[k] += vmf__peek(&space->stats[i].v[k]);
-	memcpy(out, &sum, vmf__min(size, sizeof(sum)));
+	vmf_struct_out(out, &sum, sizeof(sum));
 }

@@ -6,9 +6,6 @@
  */
 #include "core.h"
 
-#define BACKOFF_NS 1000u
-#define BACKOFF_MAX_NS 1000000u
-
 struct vmf_result vmf__retry(struct vmf_fault *f, unsigned why, struct vmf_wait *wait, uint32_t seq)
 {
 	struct vmf_ticket *t = f->ticket;
@@ -41,18 +38,18 @@ void vmf__ticket_match(struct vmf_fault *f)
 static int wait_while(struct vmf_space *space, const struct vmf_ticket *t, bool interruptible)
 {
 	struct vmf_port *port = space->port;
-	uint64_t ns = BACKOFF_NS << vmf__min(t->races, 10);
+	uint64_t ns = (uint64_t)VMF_CFG_BACKOFF_NS << vmf__min(t->races, 10);
 	int err;
 
 	if (t->why == VMF_WHY_RESOURCE) {
 		/* A lack that supply cannot mend ends with the bound on tries. */
 		(void)vmf__supply(port);
-		if (space->pmap->ops->supply)
-			(void)space->pmap->ops->supply(space->pmap);
+		if (space->ops.supply)
+			(void)space->ops.supply(space->pmap);
 		if (t->races <= 1)
 			return 0;
 	}
-	err = port->host->wait(port->self, NULL, 0, vmf__min(ns, BACKOFF_MAX_NS), interruptible);
+	err = port->host->wait(port->self, NULL, 0, vmf__min(ns, VMF_CFG_BACKOFF_MAX_NS), interruptible);
 	return err == -VMF_EINTR ? err : 0;
 }
 
@@ -61,6 +58,7 @@ int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interrup
 	struct vmf_port *port = space->port;
 	int err;
 
+	vmf__check(port, vmf__rank_none(" lock is held around the wait of a fault"));
 	vmf_port_tidy(port);
 	if (!t->wait)
 		return wait_while(space, t, interruptible);

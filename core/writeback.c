@@ -28,7 +28,7 @@ static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgof
 	if (!fill)
 		return NULL;
 	fill->cached = true;
-	for (; *at < end && n < VMF_RUN_MAX; (*at)++, n++) {
+	for (; *at < end && n < VMF_CFG_IO_RUN; (*at)++, n++) {
 		struct vmf__page *page = vmf__page_at(o, *at);
 
 		if (!page || vmf__state(page) != VMF_DIRTY)
@@ -287,8 +287,8 @@ static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 	}
 }
 
-/* What is on its way back was written before the truncation: that has to be over before the object can
- * grow over it again. */
+/* What is on its way back was written before the truncation: that has to be over before anybody makes the backing, or
+ * the object, longer again. */
 static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 {
 	for (;;) {
@@ -307,9 +307,10 @@ static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 static int shrink(struct vmf_object *o, uint64_t pages)
 {
 	uint64_t dropped = 0;
-	int hidden = vmf__object_hide(o, pages, o->room - pages);
-	int err = pages_drop(o, pages, o->room, DROP_ALL, &dropped);
+	int hidden = vmf__object_hide(o, pages, o->room - pages), err;
 
+	writing_wait(o, o->bytes >> o->port->shift, o->room);
+	err = pages_drop(o, pages, o->room, DROP_ALL, &dropped);
 	return hidden ? hidden : err;
 }
 

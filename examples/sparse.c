@@ -19,12 +19,15 @@ static enum vmf_code odd_numbers(const struct vmf_req *req, struct vmf_ans *ans)
 int main(void)
 {
 	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = odd_numbers };
-	struct vmf_map map = { .size = sizeof(map), .flags = VMF_SHARED, .pages = 1ull << 28, .prot = VMF_R };
+	struct vmf_map map = VMF_INIT(struct vmf_map);
 	struct vmf_port *port;
 	struct vmf_space *space;
 	struct vmf_object *object;
 	uint64_t *odd;
 
+	map.flags = VMF_SHARED;
+	map.pages = 1ull << 28;
+	map.prot = VMF_R;
 	if (vmf_linux_open(&port, NULL) || vmf_linux_space(port, &space, NULL) ||
 	    vmf_object_create(port, &object, &ops, NULL, map.pages) || vmf_map(space, object, &map, (vmf_va *)&odd))
 		return fprintf(stderr, "sparse: it cannot be mapped here; 'vmfault probe' says why\n"), 4;

@@ -7,8 +7,8 @@
 
 #define SLAB_ENTRIES 64u
 
-struct slab {
-	struct slab *next;
+struct tlb_slab {
+	struct tlb_slab *next;
 	struct vmf_softtlb_entry entry[SLAB_ENTRIES];
 };
 
@@ -22,12 +22,12 @@ static unsigned span_shift(const struct vmf_softtlb *s)
 	return (unsigned)s->cfg.page_shift + s->cfg.pair;
 }
 
-static vmf_va span_first(const struct vmf_softtlb *s, vmf_va va)
+static vmf_va tlb_first(const struct vmf_softtlb *s, vmf_va va)
 {
 	return va >> span_shift(s) << span_shift(s);
 }
 
-static vmf_va span_last(const struct vmf_softtlb *s, vmf_va va)
+static vmf_va tlb_last(const struct vmf_softtlb *s, vmf_va va)
 {
 	return va | (((vmf_va)1 << span_shift(s)) - 1);
 }
@@ -54,7 +54,7 @@ static struct vmf_softtlb_entry *entry_at(struct vmf_softtlb *s, vmf_va va)
 {
 	struct vmf_softtlb_entry *e = *bucket_of(s, va);
 
-	while (e && e->va != span_first(s, va))
+	while (e && e->va != tlb_first(s, va))
 		e = e->next;
 	return e;
 }
@@ -68,7 +68,7 @@ static struct vmf_softtlb_entry *entry_make(struct vmf_softtlb *s, vmf_va va)
 	e = s->free;
 	s->free = e->next;
 	s->spare--;
-	*e = (struct vmf_softtlb_entry){ .next = *bucket, .va = span_first(s, va) };
+	*e = (struct vmf_softtlb_entry){ .next = *bucket, .va = tlb_first(s, va) };
 	*bucket = e;
 	return e;
 }
@@ -83,7 +83,7 @@ static bool entry_empty(const struct vmf_softtlb_entry *e)
 static int bolt_at(const struct vmf_softtlb *s, vmf_va va)
 {
 	for (int i = 0; i < s->cfg.bolts; i++)
-		if ((s->bolt[i].reserved || s->bolt[i].held) && s->bolt[i].va == span_first(s, va))
+		if ((s->bolt[i].reserved || s->bolt[i].held) && s->bolt[i].va == tlb_first(s, va))
 			return i;
 	return -1;
 }
@@ -96,7 +96,7 @@ static int bolt_make(struct vmf_softtlb *s, vmf_va va)
 	for (int i = 0; slot < 0 && i < s->cfg.bolts; i++) {
 		if (s->bolt[i].reserved || s->bolt[i].held)
 			continue;
-		s->bolt[i].va = span_first(s, va);
+		s->bolt[i].va = tlb_first(s, va);
 		slot = i;
 	}
 	return slot;
@@ -211,7 +211,7 @@ static int page_encode(struct vmf_softtlb *s, const struct vmf_entry *page, uint
 }
 
 /* => pmap lock.  1: new; 0: was there; or an error. */
-static int enter_one(struct vmf_softtlb *s, const struct vmf_run *run, uint32_t i)
+static int tlb_enter_one(struct vmf_softtlb *s, const struct vmf_run *run, uint32_t i)
 {
 	struct vmf_entry new = { .pfn = { run->pfn.n + i }, .attr = run->attr, .prot = run->prot, .present = true,
 				 .raw = run->flags & VMF_RUN_RAW };
@@ -254,11 +254,11 @@ static long tlb_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 	vmf_lock_take(s->cfg.port, &s->lock);
 	/* The page that the fault is about comes first: the reserve may not last for all. */
 	if (!all) {
-		err = enter_one(s, run, run->need);
+		err = tlb_enter_one(s, run, run->need);
 		new += err > 0;
 	}
 	for (uint32_t i = 0; i < run->n && err >= 0; i++) {
-		int r = i == run->need ? 0 : enter_one(s, run, i);
+		int r = i == run->need ? 0 : tlb_enter_one(s, run, i);
 
 		new += r > 0;
 		if (r < 0 && all)
@@ -285,7 +285,7 @@ bool vmf_softtlb_refill(struct vmf_softtlb *s, vmf_va va, unsigned access)
 /* -------------------------------------------------------------------------------- removing, protecting */
 
 /* What to do to a range. */
-struct sweep {
+struct tlb_sweep {
 	vmf_va first, last;
 	struct vmf_gather *gather; /* NULL: protect */
 	unsigned prot;
@@ -301,7 +301,7 @@ static void stale_add(struct vmf_softtlb *s, vmf_va first, vmf_va last)
 }
 
 /* => pmap lock */
-static void sweep_entry(struct vmf_softtlb *s, struct vmf_softtlb_entry *e, const struct sweep *what)
+static void tlb_sweep_entry(struct vmf_softtlb *s, struct vmf_softtlb_entry *e, const struct tlb_sweep *what)
 {
 	int bolt = bolt_at(s, e->va);
 
@@ -321,20 +321,20 @@ static void sweep_entry(struct vmf_softtlb *s, struct vmf_softtlb_entry *e, cons
 			(void)page_encode(s, page, &e->hw[half]); /* more than this was encoded before */
 		}
 	}
-	stale_add(s, e->va, span_last(s, e->va));
+	stale_add(s, e->va, tlb_last(s, e->va));
 	/* Invalidating spares the bolts. */
 	if (bolt >= 0 && s->bolt[bolt].wired)
 		s->cfg.write(s->cfg.self, bolt, e->va, e->hw);
 }
 
 /* => pmap lock */
-static void sweep_bucket(struct vmf_softtlb *s, struct vmf_softtlb_entry **link, const struct sweep *what)
+static void tlb_sweep_bucket(struct vmf_softtlb *s, struct vmf_softtlb_entry **link, const struct tlb_sweep *what)
 {
 	while (*link) {
 		struct vmf_softtlb_entry *e = *link;
 
-		if (e->va <= what->last && span_last(s, e->va) >= what->first)
-			sweep_entry(s, e, what);
+		if (e->va <= what->last && tlb_last(s, e->va) >= what->first)
+			tlb_sweep_entry(s, e, what);
 		if (!entry_empty(e)) {
 			link = &e->next;
 			continue;
@@ -347,26 +347,26 @@ static void sweep_bucket(struct vmf_softtlb *s, struct vmf_softtlb_entry **link,
 }
 
 /* A range of many pages goes through the table once, not through the range.  => pmap lock */
-static void sweep(struct vmf_softtlb *s, const struct sweep *what)
+static void tlb_sweep(struct vmf_softtlb *s, const struct tlb_sweep *what)
 {
-	struct sweep one = *what;
+	struct tlb_sweep one = *what;
 
 	if ((what->last - what->first) >> span_shift(s) >= VMF_SOFTTLB_BUCKETS) {
 		for (unsigned i = 0; i < VMF_SOFTTLB_BUCKETS; i++)
-			sweep_bucket(s, &s->bucket[i], what);
+			tlb_sweep_bucket(s, &s->bucket[i], what);
 		return;
 	}
 	for (;; one.first = one.last + 1) {
-		one.last = span_last(s, one.first);
+		one.last = tlb_last(s, one.first);
 		if (one.last >= what->last)
 			one.last = what->last;
-		sweep_bucket(s, bucket_of(s, one.first), &one);
+		tlb_sweep_bucket(s, bucket_of(s, one.first), &one);
 		if (one.last == what->last)
 			return;
 	}
 }
 
-static vmf_va last_of(const struct vmf_softtlb *s, vmf_va va, uint64_t pages)
+static vmf_va tlb_last_of(const struct vmf_softtlb *s, vmf_va va, uint64_t pages)
 {
 	return va + ((vmf_va)pages << s->cfg.page_shift) - 1;
 }
@@ -377,7 +377,7 @@ static int tlb_remove(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct v
 
 	vmf_lock_take(s->cfg.port, &s->lock);
 	if (pages)
-		sweep(s, &(struct sweep){ .first = va, .last = last_of(s, va, pages), .gather = g });
+		tlb_sweep(s, &(struct tlb_sweep){ .first = va, .last = tlb_last_of(s, va, pages), .gather = g });
 	vmf_lock_drop(s->cfg.port, &s->lock);
 	return 0;
 }
@@ -388,7 +388,7 @@ static int tlb_protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigne
 
 	vmf_lock_take(s->cfg.port, &s->lock);
 	if (pages)
-		sweep(s, &(struct sweep){ .first = va, .last = last_of(s, va, pages), .prot = prot });
+		tlb_sweep(s, &(struct tlb_sweep){ .first = va, .last = tlb_last_of(s, va, pages), .prot = prot });
 	vmf_lock_drop(s->cfg.port, &s->lock);
 	return 0;
 }
@@ -444,12 +444,12 @@ static int tlb_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segmen
 static int tlb_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *g)
 {
 	struct vmf_softtlb *s = tlb_of(pmap);
-	struct sweep all = { .first = va, .last = last_of(s, va, pages), .gather = g };
+	struct tlb_sweep all = { .first = va, .last = tlb_last_of(s, va, pages), .gather = g };
 
 	if (!pages)
 		return 0;
 	vmf_lock_take(s->cfg.port, &s->lock);
-	sweep(s, &all);
+	tlb_sweep(s, &all);
 	bolts_release(s, all.first, all.last);
 	vmf_lock_drop(s->cfg.port, &s->lock);
 	return 0;
@@ -469,7 +469,7 @@ static int tlb_supply(struct vmf_pmap *pmap)
 	struct vmf_softtlb *s = tlb_of(pmap);
 
 	while (__atomic_load_n(&s->spare, __ATOMIC_RELAXED) < s->cfg.reserve) {
-		struct slab *slab = s->cfg.alloc(s->cfg.self, sizeof(*slab));
+		struct tlb_slab *slab = s->cfg.alloc(s->cfg.self, sizeof(*slab));
 
 		if (!slab)
 			return -VMF_ENOMEM;
@@ -513,7 +513,7 @@ int vmf_softtlb_init(struct vmf_softtlb *s, const struct vmf_softtlb_config *cfg
 void vmf_softtlb_fini(struct vmf_softtlb *s)
 {
 	while (s->slabs) {
-		struct slab *slab = s->slabs;
+		struct tlb_slab *slab = s->slabs;
 
 		s->slabs = slab->next;
 		s->cfg.free(s->cfg.self, slab, sizeof(*slab));

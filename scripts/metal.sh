@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# metal.sh BOARD DIR: builds the bare-metal test of BOARD (riscv64, mipsel) in DIR, boots it under QEMU, and compares
-# what it says with tests/metal/BOARD.txt.  Exit status: 0 passed, 1 failed, 2 usage, 77 no compiler or no QEMU here.
+# metal.sh BOARD DIR [amalgam]: builds the bare-metal test of BOARD (riscv64, mipsel) in DIR, boots it under QEMU, and
+# compares what it says with tests/metal/BOARD.txt.  amalgam: of the two files that scripts/amalgam makes, instead of
+# core/, pmap/ and include/.  Exit status: 0 passed, 1 failed, 2 usage, 77 no compiler or no QEMU here.
 set -euo pipefail
 
 usage() {
-	echo "usage: scripts/metal.sh riscv64|mipsel DIR" >&2
+	echo "usage: scripts/metal.sh riscv64|mipsel DIR [amalgam]" >&2
 	exit 2
 }
-[ $# -eq 2 ] || usage
+[ $# -eq 2 ] || [ "${*:3}" = amalgam ] || usage
 board=$1
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
@@ -35,9 +36,21 @@ done
 flags+=(-std=c11 -O2 -g -ffreestanding -fno-stack-protector -fno-pic -fno-pie -Iinclude
 	-Wall -Wextra -Wpedantic -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes)
 objects=()
-for source in core/*.c pmap/*.c drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S \
-	tests/list/{list,drivers,memory,devices,backed,backing}.c; do
-	object=$out/$board-${source//\//-}.o
+mapfile -t sources < <(sed 's:^:core/:' core/sources.txt; sed 's:^:pmap/:' pmap/sources.txt)
+if [ "${3:-}" = amalgam ]; then
+	scripts/amalgam "$out/amalgam"
+	# The rest of the board's sources ask for <vmfault/...>: they get the one header, by each of its names.
+	mkdir -p "$out/amalgam/vmfault"
+	for header in vmfault host pmap; do
+		ln -sf ../vmfault.h "$out/amalgam/vmfault/$header.h"
+	done
+	sources=("$out/amalgam/vmfault.c")
+	flags=("${flags[@]/-Iinclude/-I$out/amalgam}")
+fi
+for source in "${sources[@]}" drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S \
+	tests/list/{list,drivers,memory,devices,backed,backing}.c \
+	tests/model/{access,check,model,object,ops,reference}.c; do
+	object=$out/$board-$(basename "$(dirname "$source")")-${source##*/}.o
 	extra=()
 	case $source in
 	ports/metal/string.c) extra=(-fno-tree-loop-distribute-patterns) ;;

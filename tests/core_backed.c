@@ -632,6 +632,55 @@ static void reclaimed_pages_are_read_again(void)
 }
 
 /* What the pmap still shows must stay as it is: no zeroes under a program, no write into a page that nobody has. */
+struct late { struct rig *r; struct file *f; unsigned used; struct vmf_result result; };
+
+static void *fault_late(void *self)
+{
+	struct late *l = self;
+	struct vmf_trap trap = { .va = l->f->at + 3 * PAGE, .access = VMF_R };
+	struct vmf_ticket ticket = { 0 };
+
+	l->result = vmf_handle(l->r->space, &trap, &ticket);
+	vmf_ticket_drop(l->r->space, &ticket);
+	return NULL;
+}
+
+static void fault_while_leaving(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	struct late *l = self;
+	pthread_t thread;
+
+	(void)space, (void)at, (void)pages;
+	if (l->used++)
+		return;
+	CHECK(!pthread_create(&thread, NULL, fault_late, l));
+	pthread_join(thread, NULL);
+}
+
+/* Its entries are being taken away, and its frame goes with them: a fault waits until that is over. */
+static void nobody_reads_what_is_leaving(void)
+{
+	static struct file f;
+	struct rig r;
+
+	RIG_EACH(r) {
+		struct late late = { .r = &r, .f = &f };
+
+		if (r.store == VMF_BY_COPY)
+			continue;
+		file_open(&f, &r, PAGES * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ 0 });
+		check_page(&r, &f, 3);
+		vmf_sim_on(r.sim, VMF_SIM_REMOVE, fault_while_leaving, &late);
+		CHECK_EQ(vmf_reclaim(f.object, 3, 1), 1);
+		vmf_sim_on(r.sim, VMF_SIM_REMOVE, NULL, NULL);
+		CHECK_RESULT(late.result, VMF_RETRY, VMF_WHY_RACE);
+		CHECK_EQ(vmf_page_state(f.object, 3), VMF_ABSENT);
+		check_page(&r, &f, 3);
+		CHECK_EQ(testback_count(&f.back, &f.back.reads), 2);
+		file_close(&f, &r);
+	}
+}
+
 static void what_cannot_be_removed_is_not_reclaimed(void)
 {
 	static struct file f;
@@ -1021,6 +1070,7 @@ static const struct vmtest tests[] = {
 	VMTEST(an_evicting_adversary_starves_nobody),
 	VMTEST(an_object_outlives_its_reads),
 	VMTEST(reclaimed_pages_are_read_again),
+	VMTEST(nobody_reads_what_is_leaving),
 	VMTEST(what_cannot_be_removed_is_not_reclaimed),
 	VMTEST(a_shorter_object_ends_earlier),
 	VMTEST(a_truncation_that_failed_is_finished_later),

@@ -160,7 +160,7 @@ static void sizes_are_checked(void)
 
 static void windows_have_their_kind(void)
 {
-	struct vmf_window w;
+	struct vmf_window w = VMF_INIT(struct vmf_window);
 	struct vmf_area *a;
 	struct driver d;
 	struct rig r;

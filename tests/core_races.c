@@ -307,6 +307,71 @@ static void an_area_is_closed_after_it_was_opened(void)
 	}
 }
 
+/* The addresses are free when the driver is told, and somebody takes them. */
+static void closed_and_mapped_again(struct vmf_area *area)
+{
+	struct driver *d = vmf_object_priv(vmf_area_object(area));
+	struct vmf_map map = rig_map(d->r, 1, VMF_R);
+	vmf_va at;
+
+	if (d->closed++)
+		return;
+	map.flags |= VMF_FIXED;
+	map.va = vmf_area_va(area);
+	CHECK_ERR(vmf_map(d->r->space, d->object, &map, &at), 0);
+}
+
+static void unmap_takes_nothing_that_came_after_it(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .closed = closed_and_mapped_again };
+	struct vmf_area *area;
+	struct driver d;
+	struct rig r;
+
+	RIG_EACH(r) {
+		driver_open(&d, &r, &ops);
+		CHECK_ERR(vmf_unmap(r.space, d.at, PAGES), 0);
+		CHECK_EQ(d.closed, 1);
+		area = vmf_area_find(r.space, d.at);
+		CHECK(area);
+		vmf_area_put(area);
+		driver_close(&d);
+	}
+}
+
+/* It comes when the other thread has the space's lock, and waits for this very handler. */
+static enum vmf_code finds_itself(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	struct driver *d = req->object_priv;
+	struct vmf_area *area;
+
+	(void)ans;
+	sem_post(&d->inside);
+	sem_wait(&d->waits);
+	area = vmf_area_find(d->r->space, req->va);
+	vmf_area_put(area);
+	return VMF_SIGBUS;
+}
+
+static void a_handler_may_look_for_areas(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = finds_itself };
+	struct driver d;
+	struct rig r;
+
+	RIG_EACH(r) {
+		driver_open(&d, &r, &ops);
+		sem_init(&d.inside, 0, 0);
+		sem_init(&d.waits, 0, 0);
+		vmf_sim_on(r.sim, VMF_SIM_WAIT, post_when_waiting, &d);
+		CHECK(!pthread_create(&d.thread, NULL, fault_once, &d));
+		sem_wait(&d.inside);
+		CHECK_ERR(vmf_unmap(r.space, d.at, PAGES), 0);
+		pthread_join(d.thread, NULL);
+		driver_close(&d);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------ the top */
 
 static int top_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw,
@@ -384,6 +449,8 @@ static const struct vmtest tests[] = {
 	VMTEST(writable_raw_areas_cannot_be_announced),
 	VMTEST(a_handler_cannot_unmap_its_area_while_another_thread_does),
 	VMTEST(an_area_is_closed_after_it_was_opened),
+	VMTEST(unmap_takes_nothing_that_came_after_it),
+	VMTEST(a_handler_may_look_for_areas),
 	VMTEST(no_area_lies_over_one_that_ends_at_the_top),
 };
 VMTEST_MAIN(tests, 20)

@@ -316,14 +316,15 @@ struct revoker {
 	struct driver *d;
 	pthread_t thread;
 	unsigned started, done, used;
+	vmf_pgoff page;
 };
 
-static void *revoke_zero(void *self)
+static void *revoke_page(void *self)
 {
 	struct revoker *v = self;
 
 	__atomic_store_n(&v->started, 1, __ATOMIC_SEQ_CST);
-	CHECK_ERR(vmf_revoke(v->d->object, 0, 1), 0);
+	CHECK_ERR(vmf_revoke(v->d->object, v->page, 1), 0);
 	__atomic_store_n(&v->done, 1, __ATOMIC_SEQ_CST);
 	return NULL;
 }
@@ -338,7 +339,7 @@ static void start_revoker(void *self, struct vmf_space *space, uint64_t at, uint
 	(void)pages;
 	if (v->used++)
 		return;
-	CHECK(!pthread_create(&v->thread, NULL, revoke_zero, v));
+	CHECK(!pthread_create(&v->thread, NULL, revoke_page, v));
 	while (!__atomic_load_n(&v->started, __ATOMIC_SEQ_CST))
 		continue;
 	for (unsigned i = 0; i < 20; i++) {
@@ -347,26 +348,29 @@ static void start_revoker(void *self, struct vmf_space *space, uint64_t at, uint
 	}
 }
 
+/* Who enters a run is waited for by all who revoke a page of it. */
 static void revoke_waits_for_entering(void)
 {
 	struct driver d;
 	struct rig r;
 	vmf_va at;
 
-	for (unsigned pfns = 0; pfns < 2; pfns++)
+	for (unsigned how = 0; how < 4; how++)
 		EACH(r) {
+			const bool pfns = how & 1;
 			struct vmf_trap trap = { .access = VMF_R };
 			struct vmf_ticket ticket = { 0 };
-			struct revoker v = { .d = &d };
+			struct revoker v = { .d = &d, .page = how & 2 ? 3 : 0 };
 
 			driver_open(&d, &r, pfns ? &nopfn_ops : &nopage_ops);
+			d.run = (uint32_t)v.page + 1;
 			at = rig_show(&r, d.object, PAGES, VMF_R | VMF_W);
 			vmf_sim_on(r.sim, VMF_SIM_ENTER, start_revoker, &v);
 			trap.va = at;
 			CHECK_OK(vmf_handle(r.space, &trap, &ticket));
 			pthread_join(v.thread, NULL);
 			vmf_sim_on(r.sim, VMF_SIM_ENTER, NULL, NULL);
-			CHECK_EQ(rig_present(&r, at), r.store == VMF_BY_COPY && !pfns);
+			CHECK_EQ(rig_present(&r, at + v.page * PAGE), r.store == VMF_BY_COPY && !pfns);
 			driver_close(&d);
 		}
 }

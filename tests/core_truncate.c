@@ -308,7 +308,7 @@ static void *sync_all(void *self)
 	return NULL;
 }
 
-static void *grow(void *self)
+static void *shrink(void *self)
 {
 	struct helper *h = helper = self;
 
@@ -317,12 +317,13 @@ static void *grow(void *self)
 	return NULL;
 }
 
-/* Page 7 is cut off while it is written back, and the object grows over it before that has ended, well or badly. */
+/* Page 7 is cut off while it is written back.  That has to end, well or badly, before anybody may make the object, and
+ * its backing, longer again. */
 static void written_truncated_grown(struct rig *r, bool fails)
 {
 	static struct file f;
-	struct helper syncer = { .f = &f }, grower = { .f = &f };
-	pthread_t sync_thread, grow_thread;
+	struct helper syncer = { .f = &f }, cutter = { .f = &f };
+	pthread_t sync_thread, cut_thread;
 
 	file_open(&f, r, 8 * PAGE, TESTBACK_HELD_BACK, (struct vmf_backed){ .pages = 8 });
 	vmf_sim_on(r->sim, VMF_SIM_WAIT, note_wait, NULL);
@@ -332,16 +333,16 @@ static void written_truncated_grown(struct rig *r, bool fails)
 		f.back.write = (struct testback_fail){ .in = 1, .err = 5 };
 	CHECK(!pthread_create(&sync_thread, NULL, sync_all, &syncer));
 	testback_wait_queued(&f.back, 1);
-	resize(&f, 4 * PAGE);
-	testback_resize(&f.back, 8 * PAGE);
-	CHECK(!pthread_create(&grow_thread, NULL, grow, &grower));
-	CHECK_SOON(__atomic_load_n(&grower.waits, __ATOMIC_SEQ_CST) || __atomic_load_n(&grower.done, __ATOMIC_SEQ_CST));
-	CHECK(!__atomic_load_n(&grower.done, __ATOMIC_SEQ_CST));
+	testback_resize(&f.back, 4 * PAGE);
+	CHECK(!pthread_create(&cut_thread, NULL, shrink, &cutter));
+	CHECK_SOON(__atomic_load_n(&cutter.waits, __ATOMIC_SEQ_CST) || __atomic_load_n(&cutter.done, __ATOMIC_SEQ_CST));
+	CHECK(!__atomic_load_n(&cutter.done, __ATOMIC_SEQ_CST));
 	testback_release(&f.back, 8);
 	pthread_join(sync_thread, NULL);
-	pthread_join(grow_thread, NULL);
+	pthread_join(cut_thread, NULL);
 	CHECK_ERR(syncer.err, fails ? -VMF_EIO : 0);
-	CHECK_ERR(grower.err, 0);
+	CHECK_ERR(cutter.err, 0);
+	resize(&f, 8 * PAGE);
 	testback_poke(&f.back, 7 * PAGE, 201);
 	CHECK_EQ(rig_byte(r, f.at + 7 * PAGE), 201);
 	file_close(&f);

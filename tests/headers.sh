@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # headers.sh LANGUAGE: every public header compiles alone, twice in a row and with all the others, as C99, C11 or C++17,
-# without a warning.
+# without a warning; and VMF_INIT initialises every struct that starts with its size.
 set -euo pipefail
 export LC_ALL=C
 
@@ -14,6 +14,16 @@ flags+=(-fsyntax-only -Wall -Wextra -Wpedantic -Werror -D_GNU_SOURCE "-I$VMF_SOU
 
 cd "$VMF_SOURCE/include"
 headers=(vmfault/*.h)
+# struct NAME { and then, on the next line, uint32_t size
+sized=$(awk '/^\tuint32_t size[,;]/ && name { print name } { name = /^struct vmf_[a-z_]* \{$/ ? $2 : "" }' "${headers[@]}")
+[ "$(wc -w <<<"$sized")" -ge 16 ] || { echo "the structs with a size were not found"; exit 1; }
+initialised() {
+	printf '#include <%s>\n' "${headers[@]}"
+	for name in $sized; do
+		echo "extern struct $name a_$name;"
+		echo "struct $name a_$name = VMF_INIT(struct $name);"
+	done
+}
 tried=0
 for compiler in "${compilers[@]}"; do
 	command -v "$compiler" >/dev/null || continue
@@ -27,9 +37,10 @@ for compiler in "${compilers[@]}"; do
 	printf '#include <%s>\n' "${headers[@]}" | "$compiler" "${flags[@]}" -
 	# The order must not matter.
 	printf '#include <%s>\n' "${headers[@]}" | sort -r | "$compiler" "${flags[@]}" -
+	initialised | "$compiler" "${flags[@]}" -
 done
 if [ "$tried" -eq 0 ]; then
 	echo "skipped: none of ${compilers[*]} here"
 	exit 77
 fi
-echo "$1: ${#headers[@]} headers, $tried compilers"
+echo "$1: ${#headers[@]} headers, $(wc -w <<<"$sized") initialisers, $tried compilers"

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Drivers that touch vmfault's memory themselves: another area than their own, on whatever thread they are asked.
+ * Drivers that touch vmfault's memory themselves: another area than their own, on whatever thread they are asked, and
+ * their own, which is found out.
  */
 #include "linuxrig.h"
+#include "ports/linux/local.h"
 
 static char *other; /* what the driver touches */
 
@@ -100,7 +102,137 @@ static void on_a_servers_thread(void)
 	close(fd);
 }
 
+/* -------------------------------------------------------------------------- on the threads of a threaded space */
+
+/* A driver that touches `touched` once, when it is asked for page 0, and remembers what came of it. */
+static struct {
+	struct rig *r;
+	char *touched;
+	int sig;
+	struct vmf_result why;
+	atomic_uint asked;
+	void (*first)(void);
+} curious;
+
+static enum vmf_code looks_around(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	char c;
+
+	if (req->off == 0 && !curious.asked++) {
+		if (curious.first)
+			curious.first();
+		curious.sig = rig_load(curious.touched, &c);
+		curious.why = vmf_fault_why(curious.touched);
+	}
+	ans->frames[0] = vmf_frame_at(req->object, req->off);
+	ans->n = 1;
+	return ans->frames[0] ? VMF_OK : VMF_OOM;
+}
+
+/* Its driver, when it is asked for page 0 of its area, touches a page of that area or of another one. */
+static void curious_run(unsigned threads, bool own, void (*first)(void))
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = looks_around };
+	struct vmf_object *object, *another;
+	char *mine, *others, c;
+	struct rig r;
+
+	rig_catching();
+	rig_open_threads(&r, VMF_THREADED, threads);
+	CHECK_ERR(vmf_object_create(r.port, &object, &ops, NULL, 4), 0);
+	CHECK_ERR(vmf_object_create(r.port, &another, &zeroes, NULL, 4), 0);
+	mine = rig_map(&r, object, VMF_SHARED, 4, VMF_R | VMF_W);
+	others = rig_map(&r, another, VMF_SHARED, 4, VMF_R | VMF_W);
+	curious.r = &r;
+	curious.asked = 0;
+	curious.first = first;
+	curious.touched = (own ? mine : others) + PAGE;
+	CHECK_EQ(rig_load(mine, &c), 0);
+	CHECK(curious.asked);
+	/* The next access asks again: nothing of the refusal is left. */
+	CHECK_EQ(rig_load(curious.touched, &c), 0);
+	vmf_object_put(object);
+	vmf_object_put(another);
+	rig_close(&r);
+}
+
+static void check_refused(void)
+{
+	CHECK_EQ(curious.sig, SIGBUS);
+	CHECK_RESULT(curious.why, VMF_SIGBUS, VMF_WHY_POLICY);
+}
+
+/* Whether somebody is free to resolve it or not. */
+static void its_own_area(void)
+{
+	for (unsigned threads = 1; threads <= 3; threads++) {
+		curious_run(threads, true, NULL);
+		check_refused();
+	}
+}
+
+static void another_area(void)
+{
+	curious_run(2, false, NULL);
+	CHECK_EQ(curious.sig, 0);
+	curious_run(1, false, NULL); /* nobody is free */
+	check_refused();
+}
+
+static pthread_t partner;
+
+static void *unmap_page(void *page)
+{
+	CHECK(!munmap(page, PAGE));
+	return NULL;
+}
+
+static void unmap_meanwhile(void)
+{
+	struct vmf__local *local = (struct vmf__local *)vmf_space_pmap(curious.r->space);
+
+	CHECK(!pthread_create(&partner, NULL, unmap_page, curious.touched + 2 * PAGE));
+	CHECK_SOON(vmf__uffd_changing(local->fd[VMF__W_SHARED]));
+}
+
+/* The only server is in a handler, so nobody reads that something was unmapped; and until somebody does nothing can be
+ * poisoned. */
+static void while_the_layout_changes(void)
+{
+	curious_run(1, true, unmap_meanwhile);
+	check_refused();
+	CHECK(!pthread_join(partner, NULL));
+}
+
+static void *load_page(void *page)
+{
+	char c;
+
+	CHECK_EQ(rig_load(page, &c), 0);
+	return NULL;
+}
+
+static void take_time(void)
+{
+	CHECK(!pthread_create(&partner, NULL, load_page, curious.touched + PAGE));
+	usleep(400000);
+}
+
+/* Others wait longer than the guard does, and are not refused for that. */
+static void a_slow_driver(void)
+{
+	for (unsigned own = 0; own < 2; own++) {
+		curious_run(2 - own, own, take_time);
+		if (own)
+			check_refused();
+		else
+			CHECK_EQ(curious.sig, 0);
+		CHECK(!pthread_join(partner, NULL));
+	}
+}
+
 static const struct vmtest tests[] = {
+	VMTEST(its_own_area), VMTEST(another_area), VMTEST(while_the_layout_changes), VMTEST(a_slow_driver),
 	VMTEST(in_a_fault), VMTEST(in_vmf_touch), VMTEST(at_map_time), VMTEST(on_a_servers_thread),
 };
 VMTEST_MAIN(tests, 20)

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include "linuxrig.h"
 #include "testback.h"
+#include "ports/linux/port.h"
 
 #define PAGES 64u
 
@@ -37,6 +38,15 @@ static int temporary(void)
 
 static bool byte_is(struct file *f, uint64_t at, int c) { return (char)c == (char)testback_byte(&f->back, at); }
 
+/* Does a system call on an absent page of this kind sleep in the kernel?  Before 5.14 private ones may where shared
+ * ones do not; then a space promises nothing. */
+static bool sleeps(const struct rig *r, unsigned kind)
+{
+	bool mixed = (vmf_linux_lacks(r->space) & RIG_TRAPS) == VMF_LACKS_SHARED;
+
+	return vmf_linux_syscalls(r->space) || (mixed && r->mode == VMF_THREADED && kind != VMF_SHARED);
+}
+
 static void what_a_space_says(void)
 {
 	const unsigned kinds[] = { VMF_SHARED, 0 };
@@ -50,7 +60,7 @@ static void what_a_space_says(void)
 
 			file_open(&r, &f, kinds[k]);
 			n = pwrite(fd, f.at, 3 * PAGE, 0);
-			if (vmf_linux_syscalls(r.space)) {
+			if (sleeps(&r, kinds[k])) {
 				char c;
 
 				CHECK_EQ(n, 3 * PAGE);
@@ -130,6 +140,11 @@ static void into_clean_pages(void)
 	}
 }
 
+static bool has_pagemap(const struct rig *r)
+{
+	return vmf__linux_of(r->port)->pagemap >= 0 || vmf_linux_lacks(r->space) & VMF_LACKS_SHARED;
+}
+
 static void touch(void)
 {
 	struct rig r;
@@ -144,10 +159,12 @@ static void touch(void)
 		CHECK_SOON(rig_stats(&r).faults == 3);
 		CHECK_EQ(pwrite(fd, f.at, 3 * PAGE, 0), 3 * PAGE);
 		CHECK_OK(vmf_touch(f.at, 3 * PAGE, VMF_R)); /* nothing to do */
-		CHECK_EQ(rig_stats(&r).faults, 3);
+		if (has_pagemap(&r))
+			CHECK_EQ(rig_stats(&r).faults, 3);
 		CHECK_OK(vmf_touch(f.at, 1, VMF_W));
 		CHECK_EQ(vmf_page_state(f.object, 0), VMF_DIRTY);
-		CHECK_EQ(vmf_page_state(f.object, 1), VMF_PRESENT);
+		if (!(vmf_linux_lacks(r.space) & VMF_LACKS_WP))
+			CHECK_EQ(vmf_page_state(f.object, 1), VMF_PRESENT);
 		CHECK_OK(vmf_touch(&r, sizeof(r), VMF_W)); /* not ours: skipped */
 		CHECK_OK(vmf_touch(f.at, 0, VMF_W));
 		CHECK_ERR(vmf_protect(r.space, (vmf_va)f.at, 1, VMF_R), 0);
@@ -183,7 +200,7 @@ static void failures(void)
 			f.back.read.pages = 0;
 			CHECK_EQ(lseek(fd, 0, SEEK_CUR), 0);
 			/* whoever was told EFAULT is told why, once */
-			if (vmf_linux_syscalls(r.space) && kinds[k] == VMF_SHARED)
+			if (sleeps(&r, kinds[k]) && (kinds[k] == VMF_SHARED || vmf_linux_lacks(r.space) & VMF_LACKS_POISON))
 				CHECK_RESULT(vmf_touch(f.at + 9 * PAGE, 1, VMF_R), VMF_SIGBUS, VMF_WHY_IOERR);
 			CHECK_EQ(vmf_write(fd, f.at + 9 * PAGE, 10), 10);
 			CHECK_EQ(rig_load(f.at + 9 * PAGE, &c), 0);

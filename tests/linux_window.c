@@ -188,6 +188,8 @@ static void write_back(void)
 {
 	struct rig r;
 
+	if (rig_lacks(VMF_THREADED, VMF_LACKS_WP))
+		return;
 	BOTH_MODES(&r) {
 		struct testback back;
 		struct vmf_object *o;
@@ -318,6 +320,8 @@ static void mkwrite_once(void)
 	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = own_page, .mkwrite = announce };
 	struct rig r;
 
+	if (rig_lacks(VMF_THREADED, VMF_LACKS_WP))
+		return;
 	BOTH_MODES(&r) {
 		struct vmf_object *o;
 		char *a;

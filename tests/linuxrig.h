@@ -27,11 +27,7 @@ static const char *const rig_mode_name[] = { "threaded", "in context" };
 
 static inline void rig_port(struct vmf_port **port)
 {
-	int err = vmf_linux_open(port, NULL);
-
-	if (err == -VMF_ENOSYS || err == -VMF_EPERM)
-		vmtest_skip(err == -VMF_EPERM ? "userfaultfd is not allowed here" : "no userfaultfd here");
-	CHECK_ERR(err, 0);
+	CHECK_ERR(vmf_linux_open(port, NULL), 0);
 }
 
 static inline void rig_open_threads(struct rig *r, unsigned mode, unsigned threads)
@@ -70,6 +66,22 @@ static inline void rig_unmap(struct rig *r, char *at, uint64_t pages)
 {
 	CHECK_ERR(vmf_unmap(r->space, (vmf_va)at, pages), 0);
 }
+
+/* Does a space of this mode do without one of these (bits of enum vmf_linux_lack) here?  Then it says so, and what the
+ * caller has to show cannot be shown. */
+static inline bool rig_lacks(unsigned mode, unsigned which)
+{
+	struct rig r;
+	unsigned lacks;
+
+	rig_open(&r, mode);
+	lacks = vmf_linux_lacks(r.space) & which;
+	rig_close(&r);
+	if (lacks)
+		printf("# case %s: not here, where a space lacks %#x (enum vmf_linux_lack)\n", vmtest_case, lacks);
+	return lacks;
+}
+#define RIG_TRAPS (VMF_LACKS_SHARED | VMF_LACKS_PRIVATE)
 
 /* ------------------------------------------------------------------------------------ an access, and its end */
 

@@ -66,6 +66,8 @@ static void stale(void)
 	const unsigned rounds = 20000;
 	struct rig r;
 
+	if (rig_lacks(VMF_THREADED, RIG_TRAPS))
+		return;
 	BOTH_MODES(&r) {
 		struct vmf_object *o;
 		time_t end;
@@ -203,6 +205,8 @@ static void remap(void)
 	const unsigned kinds[] = { VMF_SHARED, 0 };
 	struct rig r;
 
+	if (rig_lacks(VMF_THREADED, RIG_TRAPS))
+		return;
 	rig_catching();
 	BOTH_MODES(&r) {
 		struct vmf_object *o;
@@ -290,6 +294,8 @@ static void dirt_survives(void)
 {
 	struct rig r;
 
+	if (rig_lacks(VMF_THREADED, VMF_LACKS_WP))
+		return;
 	BOTH_MODES(&r) {
 		struct testback back;
 		struct vmf_object *o;

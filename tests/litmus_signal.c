@@ -159,6 +159,39 @@ static void jumped_away(void)
 	close_all(); /* unmap waits for faults that are still inside */
 }
 
+static enum vmf_code raises(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	CHECK_EQ(raise(SIGUSR1), 0);
+	ans->frames[0] = vmf_frame_at(req->object, req->off);
+	ans->n = 1;
+	return ans->frames[0] ? VMF_OK : VMF_OOM;
+}
+
+/* No handler of SIGBUS is running then, so nothing is blocked but what the library blocks itself: the signal waits until
+ * the driver has left. */
+static void jumped_away_from_touch(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = raises };
+	struct vmf_object *o;
+	struct rig r;
+	char *a;
+
+	rig_open(&r, VMF_IN_CONTEXT);
+	handle_with(SIGUSR1, jump);
+	s.signals = 0;
+	CHECK_ERR(vmf_object_create(r.port, &o, &ops, NULL, 1), 0);
+	a = rig_map(&r, o, VMF_SHARED, 1, VMF_R | VMF_W);
+	if (!sigsetjmp(away, 1)) {
+		(void)vmf_touch(a, 1, VMF_R);
+		vmtest_fail("the signal did not come");
+	}
+	CHECK_EQ(s.signals, 1);
+	CHECK_EQ(*(volatile char *)a, 0); /* it was brought, and no slot says that somebody is still at it */
+	rig_unmap(&r, a, 1);
+	vmf_object_put(o);
+	rig_close(&r);
+}
+
 static void *fault_with_blocked(void *page)
 {
 	sigset_t set;
@@ -237,7 +270,7 @@ static void without_descriptors(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(blocked_and_pending), VMTEST(killed),
+	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(jumped_away_from_touch), VMTEST(blocked_and_pending), VMTEST(killed),
 	VMTEST(without_descriptors),
 };
 VMTEST_MAIN(tests, 20)

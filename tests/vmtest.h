@@ -23,6 +23,9 @@ static const char *volatile vmtest_with = ""; /* what it runs with, if with seve
 static inline void vmtest_end(int status)
 {
 	fflush(NULL);
+#ifdef VMF_LIBFUZZER
+	abort(); /* it keeps the input */
+#endif
 	_exit(status);
 }
 
@@ -91,6 +94,14 @@ static inline void vmtest_alarm(int sig)
 	_exit(1);
 }
 
+/* On a machine that is n times as slow (an emulated one) VMTEST_SLOW=n gives every case n times as long. */
+static inline unsigned vmtest_seconds(unsigned seconds)
+{
+	const char *slow = getenv("VMTEST_SLOW");
+
+	return slow && atoi(slow) > 0 ? seconds * (unsigned)atoi(slow) : seconds;
+}
+
 static inline bool vmtest_wanted(const char *name, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
@@ -111,7 +122,7 @@ static inline int vmtest_main(const struct vmtest *tests, size_t n, unsigned sec
 			continue;
 		vmtest_case = tests[i].name;
 		vmtest_with = "";
-		alarm(seconds);
+		alarm(vmtest_seconds(seconds));
 		tests[i].run();
 		alarm(0);
 		ran++;

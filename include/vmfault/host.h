@@ -45,12 +45,14 @@ struct vmf_host_ops {
 	/* Give the memory of part of it back; it reads zero again. */
 	void (*segment_punch)(void *self, vmf_pfn first, uint64_t pages);
 	void (*segment_free)(void *self, vmf_pfn first, uint64_t pages);
+	/* A rule was broken that a library built with VMF_DEBUG checks: says so, and does not return.  May be NULL. */
+	void (*panic)(void *self, const char *what);
 };
 #define VMF_NO_SLOT UINT32_MAX
 
 struct vmf_port_config {
 	uint32_t size, abi;             /* abi: VMF_ABI */
-	const struct vmf_host_ops *host; /* kept, not copied */
+	const struct vmf_host_ops *host;
 	void *self;                     /* passed to every one of them */
 	uint32_t slots;                 /* how many CPUs or threads can fault at a time */
 	uint8_t page_shift;             /* log2 of the base page, 12 to 16 */
@@ -65,10 +67,21 @@ void *vmf_port_self(const struct vmf_port *);
  * => sleeps */
 void vmf_port_tidy(struct vmf_port *);
 
-/* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_ENOMEM. */
+/* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_EINVAL; -VMF_ENOMEM. */
 int vmf_space_create(struct vmf_port *, struct vmf_space **, struct vmf_pmap *);
-/* Unmaps all.  Every ticket has been dropped.  The pmap is the caller's again.  => sleeps */
-void vmf_space_destroy(struct vmf_space *);
+/* Unmaps all.  Every ticket has been dropped, and nobody faults.  0: the pmap is the caller's again.  Or what detach()
+ * said (-VMF_EAGAIN: more often than vmf_unmap() bears): then the space is still there, with the areas that could not be
+ * taken and what they show; call again.  => sleeps */
+int vmf_space_destroy(struct vmf_space *);
+/* The copy of a space (fork).  `to` has no area yet and nobody else uses it; it gets every area of `from` that is not
+ * VMF_NOFORK, at the same address.  A shared area shows the same object in both; of a private one both have the bytes
+ * that were there, and from the next write on each its own.  Entries are not copied: faults bring them back (raw ones
+ * too), and what was bolted is not in the copy.  Drivers are told by `opened`; `map` is not asked again.
+ * As with fork(), a thread that writes meanwhile does so before or after, page by page.
+ * All or nothing: on error `to` is empty again (or, if its pmap will not let go, fit for vmf_space_destroy() alone).
+ * -VMF_EINVAL: not of one port, or `to` has areas; -VMF_ENOMEM; what attach() said, if it cannot; -VMF_EDEADLK: from a
+ * handler of `from`.  => sleeps */
+int vmf_space_copy(struct vmf_space *to, struct vmf_space *from);
 struct vmf_pmap *vmf_space_pmap(const struct vmf_space *);
 struct vmf_port *vmf_space_port(const struct vmf_space *);
 
@@ -105,17 +118,48 @@ int vmf_ticket_wait(struct vmf_space *, struct vmf_ticket *, bool interruptible)
 bool vmf_ticket_ready(const struct vmf_ticket *);
 void vmf_ticket_drop(struct vmf_space *, struct vmf_ticket *); /* a zeroed ticket is fine too */
 
+/* Is the thread or CPU of that slot in a handler of the area at va?  For ports where one thread resolves what another
+ * one faulted: that is then SIGBUS/POLICY, as it is for a fault within a fault.  => it sleeps in its fault meanwhile */
+bool vmf_slot_holds(const struct vmf_space *, uint32_t slot, vmf_va);
+
 /* The layout changed underneath (a process called munmap or mremap): what areas said of the range holds no more.
  * No pmap operation is called.  => sleeps */
 int vmf_space_gone(struct vmf_space *, vmf_va, uint64_t pages);
 int vmf_space_moved(struct vmf_space *, vmf_va from, vmf_va to, uint64_t pages);
 
+/* ------------------------------------------------------------------ structs of a port's own that have a size */
+
+/* Theirs into ours of so many bytes, whatever the caller knows of it: see "Conventions" in vmfault.h.  ours->size is
+ * then what we have.  -VMF_EINVAL: NULL, or shorter than `least`; -VMF_E2BIG.  => any lock */
+int vmf_struct_in(void *ours, size_t bytes, const void *theirs, size_t least);
+/* What the library fills: as much of ours as they have room for, the rest of theirs 0; theirs->size stays.  => any
+ * lock */
+void vmf_struct_out(void *theirs, const void *ours, size_t bytes);
+
 /* ------------------------------------------------------------------------------- locks, for pmaps too */
 
+/* Where a lock stands in the order: who holds one takes only such as come after it here.  A library built with
+ * VMF_DEBUG checks that (meson -Dchecks=true; the sanitizers switch it on), and panics; no other looks at it. */
+enum vmf_rank {
+	VMF_RANK_NONE,    /* of a zeroed struct vmf_lock: a pmap's own */
+	VMF_RANK_OUTER,   /* a port's own, held around calls of the core */
+	VMF_RANK_SPACE,
+	VMF_RANK_DRIVER,  /* a driver's own */
+	VMF_RANK_OVERLAY,
+	VMF_RANK_OBJECT,
+	VMF_RANK_AREAS,
+	VMF_RANK_PMAP,
+	VMF_RANK_FRAME,
+	VMF_RANK_PORT     /* and above: a port's own, taken in calls of the core's */
+};
 /* A short lock: spins a little, then sleeps in host.wait.  Zeroed: free.  => no handler is called under it */
-struct vmf_lock { uint32_t word; };
+struct vmf_lock { uint32_t word, rank; };
 void vmf_lock_take(struct vmf_port *, struct vmf_lock *);
 void vmf_lock_drop(struct vmf_port *, struct vmf_lock *);
+/* That a lock of another kind (a driver's mutex) is about to be taken, or was dropped.  NULL; or, in a library built
+ * with VMF_DEBUG, what is wrong with that, in words that last until this thread's next call.  => any lock */
+const char *vmf_rank_take(const void *lock, unsigned rank);
+const char *vmf_rank_drop(const void *lock);
 
 /* -------------------------------------------------------------------------------------- a worked host
  *

@@ -3,11 +3,12 @@
  * vmfault on Linux: memory of this process, and of other processes that hand over a userfaultfd.
  *
  *	struct vmf_port *port;  struct vmf_space *space;  struct vmf_object *object;  vmf_va at;
+ *	struct vmf_map map = VMF_INIT(struct vmf_map);
  *	vmf_linux_open(&port, NULL);
  *	vmf_linux_space(port, &space, NULL);
  *	vmf_file_object(port, &object, "data.img", NULL);
- *	vmf_map(space, object, &(struct vmf_map){ .size = sizeof(struct vmf_map), .flags = VMF_SHARED,
- *		.pages = n, .prot = VMF_R | VMF_W }, &at);
+ *	map.flags = VMF_SHARED, map.pages = n, map.prot = VMF_R | VMF_W;
+ *	vmf_map(space, object, &map, &at);
  *	... *(char *)at ...
  *
  * What is process-wide, because the kernel has it so: the handler of SIGBUS.  The first port installs one (with
@@ -38,6 +39,27 @@
  * waits for itself, unless another thread of the space is free.  In context that is found out (SIGBUS/POLICY), or
  * works if it is another area.
  *
+ * Without a userfaultfd (none here, not allowed by a filter; for shared areas also before Linux 5.14) areas trap: what is
+ * absent is PROT_NONE, a touch is a SIGSEGV, and our handler of that, which is there while such a space is open and
+ * treats the one before it as that of SIGBUS does, resolves the fault and shows pages by mprotect().  What fails is a
+ * SIGBUS nevertheless.  vmf_linux_lacks() says that it is so.  It is slower, and weaker:
+ *	- every fault is resolved by its own thread, VMF_THREADED or not; system calls on absent pages get EFAULT, and a
+ *	  thread that touches such memory must not have SIGSEGV blocked;
+ *	- the application's own munmap(), mremap(), mprotect() and madvise() go unseen (MADV_DONTNEED keeps the bytes): use
+ *	  vmf_unmap() and vmf_protect();
+ *	- private bytes are in a memfd, which no child shares;
+ *	- each run of pages that are shown alike is a mapping (vm.max_map_count); when there are no more, pages of the area
+ *	  are hidden, and come back one by one;
+ *	- where the machine context does not tell reads from writes, the first write of a page costs three faults.
+ *
+ * With a userfaultfd without poison (before 6.6) threaded spaces need that handler of SIGSEGV as well: a page that failed
+ * is PROT_NONE until its failure has been told.
+ *
+ * The environment may say VMF_WITHOUT=NAME,...: the port then does without what it names, as another kernel would make
+ * it: features of userfaultfd as `vmfault probe` names them, userfaultfd, device (/dev/userfaultfd), privilege,
+ * membarrier, pagemap, access (what a signal's context says of it); since-5.15 is all that came with that version and
+ * later.  It is for tests, and not looked at by programs that run with raised privilege.
+ *
  * fork: areas are not copied to children (MADV_DONTFORK); a child that touches one gets SIGSEGV.  A child must not
  * use a port that its parent has opened.
  */
@@ -56,8 +78,8 @@ struct vmf_linux_config {
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
 };
-/* config NULL: as if zeroed.  -VMF_ENOSYS: no userfaultfd here (or pages are not 4 KiB); -VMF_EPERM: not allowed to
- * (`vmfault probe` says what would help). */
+/* config NULL: as if zeroed.  -VMF_ENOSYS: pages are not 4 KiB here; -VMF_EINVAL: also a VMF_WITHOUT that names what
+ * does not exist. */
 int vmf_linux_open(struct vmf_port **, const struct vmf_linux_config *);
 void vmf_linux_close(struct vmf_port *);
 
@@ -65,8 +87,11 @@ enum vmf_linux_mode {
 	VMF_THREADED,  /* handler threads of the library; with privilege also transparent to system calls */
 	VMF_IN_CONTEXT /* the faulting thread resolves its own fault, in the handler of SIGBUS; system calls get EFAULT */
 };
+enum vmf_linux_sflag {
+	VMF_LINUX_NOFORK = 1 /* children inherit nothing of it, as if every area were VMF_NOFORK */
+};
 struct vmf_linux_space {
-	uint32_t size, flags;
+	uint32_t size, flags; /* flags: enum vmf_linux_sflag */
 	uint32_t mode, threads; /* threads: of VMF_THREADED; 0: one */
 };
 /* A space in this process.  config NULL: threaded, one thread. */
@@ -75,6 +100,17 @@ int vmf_linux_space(struct vmf_port *, struct vmf_space **, const struct vmf_lin
 void vmf_linux_space_close(struct vmf_space *);
 /* Do system calls on absent pages of this space work (true), or do they get EFAULT (false)? */
 bool vmf_linux_syscalls(const struct vmf_space *);
+/* What this kernel does not give to a space of this process, as bits; fixed for its life. */
+enum vmf_linux_lack {
+	VMF_LACKS_SYSCALLS = 1, /* system calls on absent pages get EFAULT: asked for, or no privilege, or one of: */
+	VMF_LACKS_SHARED = 2,   /* shared areas trap (above): no userfaultfd, or one older than 5.14 */
+	VMF_LACKS_PRIVATE = 4,  /* private ones do: no userfaultfd, or one older than 4.14 */
+	VMF_LACKS_WP = 8,       /* before 6.4: what a writable shared area shows counts as dirty */
+	VMF_LACKS_POISON = 16,  /* before 6.6, threaded: a page that failed is PROT_NONE until somebody has been told */
+	VMF_LACKS_BARRIER = 32, /* no membarrier: each fault pays for a fence */
+	VMF_LACKS_FORK = 64     /* children inherit nothing: asked for, no privilege (CAP_SYS_PTRACE), or before 6.6 */
+};
+unsigned vmf_linux_lacks(const struct vmf_space *);
 
 /* Resolves the faults that an access to the range would take; no signal is raised.  The first result that is not
  * VMF_OK, or VMF_OK.  Memory that is not vmfault's is skipped.  => sleeps */

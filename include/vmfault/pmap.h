@@ -5,8 +5,8 @@
  *   - A pmap is a cache (by-copy windows aside): it may forget any entry at any time, and the next fault brings it
  *     back.
  *   - Every change can fail.  Changes to one range may be asked for by several threads at once: the pmap locks
- *     itself, last in the lock order, and calls nothing of the core's but vmf_lock_*, vmf_gather_frame and
- *     vmf_frame_*.
+ *     itself, after all locks of the core's but the frames', and calls nothing of the core's but vmf_lock_*,
+ *     vmf_gather_frame and vmf_frame_*.
  *   - `raw` entries are never counted.  Of the others, each entry of a BY_ADDRESS window holds one reference on its
  *     frame: enter() is given it, remove() and detach() hand it back through vmf_gather_frame().
  *   - enter() is called from vmf_handle(): no malloc, no sleep.  A pmap that needs tables keeps a reserve, answers

@@ -26,7 +26,7 @@ struct vmf_sim_config {
 };
 /* One simulated machine.  RAM at pfn 0x100, then a hole, a DEVICE range of 256 pages (VMF_UC) at pfn 0x1000000 that
  * behaves as memory, a RESERVED range of 16 pages at 0x2000000.  Orders 0 to 9 exist in windows by address, else only
- * 0.  Windows by copy are for areas without VMF_SHARED, the others for areas with it (-VMF_ENOSYS).  Attributes: every
+ * 0.  Windows by copy are for areas without VMF_SHARED, those by offset for areas with it (-VMF_ENOSYS), those by address for both.  Attributes: every
  * type, and the lower eight port bits. */
 struct vmf_sim;
 int vmf_sim_open(struct vmf_sim **, const struct vmf_sim_config *);
@@ -41,7 +41,7 @@ void *vmf_sim_device(struct vmf_sim *, uint64_t page); /* the bytes of a page of
 #define VMF_SIM_HIGHEST ((vmf_va)1 << (sizeof(vmf_va) > 4 ? 46 : 31))
 
 int vmf_sim_space(struct vmf_sim *, struct vmf_space **);
-void vmf_sim_space_close(struct vmf_space *);
+int vmf_sim_space_close(struct vmf_space *); /* as vmf_space_destroy() */
 /* What a CPU does: walk, fault, wait and try again until it is through.  VMF_OK and the bytes moved (and the flags of
  * the last fault on the way, if there was one), or the first failure.  A signal that arrives in a wait is delivered,
  * and the instruction starts again. */
@@ -51,6 +51,10 @@ struct vmf_result vmf_sim_fetch(struct vmf_space *, vmf_va, void *, size_t); /* 
 /* A madvise(MADV_DONTNEED) on the pmap's own: entries are forgotten, by-copy bytes are lost and read zero, also where
  * none were yet.  Bolted entries stay. */
 void vmf_sim_forget(struct vmf_space *, vmf_va, uint64_t pages);
+/* A mremap() of whole areas or parts of them: what is at `to` is unmapped (or what vmf_unmap() said), then what is at
+ * `from`, entries and all, is there, and the core is told (vmf_space_moved()).  Not an entry of a higher order that
+ * reaches out of the range.  -VMF_EINVAL: they overlap; -VMF_ENOMEM.  => sleeps */
+int vmf_sim_move(struct vmf_space *, vmf_va from, vmf_va to, uint64_t pages);
 /* Reductions of what the CPUs may still be using, not yet ended by an update().  0 whenever the core is at rest. */
 uint64_t vmf_sim_unflushed(struct vmf_space *);
 
@@ -68,6 +72,8 @@ enum vmf_sim_point {
 	VMF_SIM_CLEAN,
 	VMF_SIM_SUPPLY,
 	VMF_SIM_BOLT,
+	VMF_SIM_QUERY,
+	VMF_SIM_TAKE,
 	VMF_SIM_ICACHE,
 	VMF_SIM_UPDATE,
 	VMF_SIM_POINTS

@@ -13,8 +13,11 @@
  *
  * Conventions
  *   - Units: a vmf_va and what is called bytes are bytes; everything else is base pages (the port's size).
- *   - A struct that a caller fills starts with `size`, its sizeof.  A longer one is accepted if the tail that
- *     this library does not know is zero (else -VMF_E2BIG); of a shorter one the rest counts as zero.
+ *   - A struct that a caller fills starts with `size`, its sizeof: `struct vmf_map m = VMF_INIT(struct vmf_map);`.
+ *     A longer one is accepted if the tail that this library does not know is zero (else -VMF_E2BIG); of a shorter
+ *     one the rest counts as zero, down to what makes no sense without (-VMF_EINVAL).  So with tables of operations,
+ *     where zero is NULL.  All are copied: none need outlive the call.  Of a struct that the library fills no more
+ *     than `size` bytes are written, and what it does not know is 0.  What is called `zero` must be.
  *   - Set-up calls return 0 or a negative enum vmf_err.  The fault path returns a struct vmf_result.
  *   - "=> sleeps": may block, so never call it from a handler.  "=> any lock": may be called from anywhere,
  *     also by a driver that holds its own lock.  A call without either takes short locks only.
@@ -31,6 +34,17 @@ extern "C" {
 #endif
 
 #define VMF_ABI 1u
+
+/* The initialiser of any struct with a `size`: that, and zeroes.  In C one may as well name members oneself:
+ * { .size = sizeof(struct vmf_map), .pages = 1 }. */
+#ifdef __cplusplus
+extern "C++" {
+	template <class T> constexpr T vmf_sized() { T t{}; t.size = sizeof(T); return t; }
+}
+#define VMF_INIT(type) vmf_sized<type>()
+#else
+#define VMF_INIT(type) { .size = sizeof(type) }
+#endif
 
 typedef uintptr_t vmf_va;                 /* bytes */
 typedef uint64_t vmf_pgoff;               /* base pages from the start of an object */
@@ -161,8 +175,12 @@ size_t vmf_page_size(const struct vmf_port *); /* bytes of a base page */
 
 enum { VMF_R = 1, VMF_W = 2, VMF_X = 4 };
 enum vmf_mflag {
-	VMF_SHARED = 1, /* a window onto the object: what one area writes, all see.  Without it: private bytes, which
-	                 * needs a window that is by copy (-VMF_ENOSYS elsewhere) */
+	VMF_SHARED = 1, /* a window onto the object: what one area writes, all see.  Without it: private.  From the first
+	                 * write on, at the latest, a page is the area's own, and stays whatever happens to the object
+	                 * (revoked, truncated); before that it may show what is written to the object meanwhile.  In
+	                 * windows by address and by copy (-VMF_ENOSYS elsewhere); nothing of it is written back.  Raw pfns
+	                 * are not copied: a private area that may show them has to be VMF_MIXED (else -VMF_EINVAL), shows
+	                 * them read-only, and a write to one is SIGBUS/POLICY */
 	VMF_FIXED = 2,  /* at va and nowhere else; never replaces an area */
 	VMF_NOFORK = 4, /* not in children, even where the port could */
 	VMF_MIXED = 8   /* frames and raw pfns may both appear */
@@ -196,7 +214,7 @@ enum vmf_store {
 struct vmf_window {
 	uint32_t size;
 	uint8_t store;
-	bool cow;       /* the platform copies on write itself, unseen */
+	bool cow;       /* the platform copies on write, and spaces, itself, unseen */
 	bool protect;   /* entries can be write-protected, so clean pages can be told from dirty ones */
 	bool zero;      /* enter() can show zeroes without a frame */
 	bool raw;       /* raw pfns can be entered */
@@ -205,7 +223,7 @@ struct vmf_window {
 	uint64_t orders; /* bit i: order i exists */
 	uint32_t bolts;  /* reserved for this area */
 };
-void vmf_area_window(const struct vmf_area *, struct vmf_window *); /* a copy */
+void vmf_area_window(const struct vmf_area *, struct vmf_window *); /* a copy, of as much as its size says */
 
 /* --------------------------------------------------------------------------------------- operations */
 
@@ -283,7 +301,7 @@ struct vmf_result vmf_install_pfns(const struct vmf_req *, vmf_pgoff off, vmf_pf
 
 /* ------------------------------------------------------------------------------------------- objects */
 
-/* pages: its length; faults beyond it are SIGBUS/EOF.  ops is kept, not copied.  One reference to the caller.
+/* pages: its length; faults beyond it are SIGBUS/EOF.  One reference to the caller.
  * -VMF_ENOMEM, -VMF_EINVAL. */
 int vmf_object_create(struct vmf_port *, struct vmf_object **, const struct vmf_ops *, void *priv, uint64_t pages);
 void vmf_object_get(struct vmf_object *);
@@ -339,7 +357,7 @@ enum vmf_bflag {
 };
 struct vmf_backed {
 	uint32_t size, flags;
-	const struct vmf_backing_ops *ops; /* kept, not copied */
+	const struct vmf_backing_ops *ops;
 	void *self;
 	uint32_t around;    /* a fault brings the aligned block of so many pages (a power of two); 0 or 1: one page */
 	uint32_t readahead; /* sequential faults bring up to so many pages; 0: none.  At most VMF_RUN_MAX */
@@ -348,8 +366,8 @@ struct vmf_backed {
 #define VMF_RUN_MAX 512u /* pages in one io, one run */
 /* -VMF_EINVAL; -VMF_EIO: length() failed; -VMF_ENOMEM.  On failure `self` still belongs to the caller. */
 int vmf_object_backed(struct vmf_port *, struct vmf_object **, const struct vmf_backed *);
-/* Asks the backing for its length anew.  If it is shorter, what lies past it is revoked and forgotten, and reads in
- * flight that began before do not publish.  Positive: the backing's error number; negative: a pmap could not remove
+/* Asks the backing for its length anew.  If it is shorter, what lies past it is revoked and forgotten, reads in flight
+ * that began before do not publish, and writes of it have ended when this returns: only then make it longer again.  Positive: the backing's error number; negative: a pmap could not remove
  * what it shows (ask again).  One at a time for an object.  => sleeps */
 int vmf_object_resize(struct vmf_object *);
 /* Writes the dirty pages of the range back and waits.  0; -VMF_EIO: at least one write failed, and those pages are
@@ -379,7 +397,7 @@ int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
 /* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  =>
  * sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
-/* The area at va, with a reference; NULL.  For tests and debuggers, never from a handler.  => sleeps */
+/* The area at va, with a reference; NULL: none (or asked in a fault within a fault).  => sleeps, but not in a handler */
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);
 void vmf_area_put(struct vmf_area *);
 

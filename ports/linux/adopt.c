@@ -85,16 +85,12 @@ static int adopt_regions(struct vmf__remote *r, struct vmf_object *object)
 
 static int policy_in(struct vmf_adopt *to, const struct vmf_adopt *from)
 {
-	size_t size = from ? from->size : sizeof(*to);
+	int err;
 
 	memset(to, 0, sizeof(*to));
-	if (from && size < offsetof(struct vmf_adopt, first_ms))
-		return -VMF_EINVAL;
-	for (size_t i = sizeof(*to); i < size; i++)
-		if (((const unsigned char *)from)[i])
-			return -VMF_E2BIG;
-	if (from)
-		memcpy(to, from, size < sizeof(*to) ? size : sizeof(*to));
+	err = from ? vmf_struct_in(to, sizeof(*to), from, offsetof(struct vmf_adopt, tries)) : 0;
+	if (err)
+		return err;
 	to->tries = to->tries ? to->tries : 5;
 	to->first_ms = to->first_ms ? to->first_ms : 1;
 	to->last_ms = to->last_ms ? to->last_ms : 1000;
@@ -161,9 +157,7 @@ void vmf_linux_adopt_close(struct vmf_space *space)
 
 	if (!r)
 		return;
-	for (uint32_t i = 0; i < VMF__PARK; i++)
-		if (r->park.slot[i].state != VMF__PARK_FREE)
-			vmf_ticket_drop(space, &r->park.slot[i].ticket);
+	vmf__remote_drop_tickets(r);
 	vmf_space_destroy(space);
 	remote_free(r);
 }

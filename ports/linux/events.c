@@ -8,17 +8,21 @@
  * layout also have to reach the core, which may wait for handlers, so that happens after the gate has been opened;
  * `changing` keeps everyone from entering meanwhile.
  */
-#include "local.h"
+#include "fork.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define BATCH 64u
 #define QUIET_NS 100000u
 
-struct layout { uintptr_t from, to, bytes; }; /* to 0: unmapped */
 struct batch {
 	struct uffd_msg msg[BATCH];
-	struct layout layout[BATCH];
+	struct vmf__news layout[BATCH]; /* to 0: unmapped */
 	unsigned layouts;
 };
 
@@ -29,6 +33,7 @@ static void each_removed(const struct vmf__window *w, uintptr_t start, uintptr_t
 	for (uintptr_t va = start; va < end; va += VMF__PAGE) {
 		uint64_t page = vmf__window_page(w, va);
 
+		atomic_store_explicit(&w->extent->some_removed, true, memory_order_relaxed);
 		atomic_fetch_or_explicit(&w->extent->removed[page / 64], UINT64_C(1) << (page % 64), memory_order_relaxed);
 	}
 }
@@ -65,7 +70,7 @@ static void apply_remap(struct vmf__local *local, uintptr_t from, uintptr_t to, 
 /* => gate closed */
 static void apply(struct vmf__local *local, struct batch *b, const struct uffd_msg *m)
 {
-	struct layout l = { 0 };
+	struct vmf__news l = { 0 };
 
 	switch (m->event) {
 	case UFFD_EVENT_REMOVE:
@@ -77,8 +82,15 @@ static void apply(struct vmf__local *local, struct batch *b, const struct uffd_m
 		(void)vmf__window_drop(local, l.from, l.from + l.bytes);
 		break;
 	case UFFD_EVENT_REMAP:
-		l = (struct layout){ (uintptr_t)m->arg.remap.from, (uintptr_t)m->arg.remap.to, (uintptr_t)m->arg.remap.len };
+		l.from = (uintptr_t)m->arg.remap.from;
+		l.to = (uintptr_t)m->arg.remap.to;
+		l.bytes = (uintptr_t)m->arg.remap.len;
 		apply_remap(local, l.from, l.to, l.bytes);
+		break;
+	case UFFD_EVENT_FORK:
+		l.child = vmf__child_seen(local, (int)m->arg.fork.ufd);
+		if (!l.child)
+			return;
 		break;
 	default:
 		return;
@@ -87,40 +99,82 @@ static void apply(struct vmf__local *local, struct batch *b, const struct uffd_m
 	b->layout[b->layouts++] = l;
 }
 
-static unsigned read_some(int fd, struct uffd_msg *msg, unsigned n)
+/* An EVENT_FORK comes with a descriptor.  When there is none left, fork() would wait until there is: so one is kept. */
+static ssize_t read_spare(struct vmf__family *f, int fd, struct uffd_msg *msg, size_t bytes)
 {
-	ssize_t got = n && fd >= 0 ? read(fd, msg, n * sizeof(*msg)) : 0;
+	ssize_t got;
 
+	f->ended = vmf__child_forks_ended();
+	got = read(fd, msg, bytes);
+	if (got < 0 && (errno == EMFILE || errno == ENFILE) && f->spare >= 0) {
+		close(f->spare);
+		f->spare = -1;
+		got = read(fd, msg, bytes);
+	}
+	if (f->spare < 0)
+		f->spare = fcntl(f->line[0], F_DUPFD_CLOEXEC, 0);
+	return got;
+}
+
+/* => gate closed */
+static unsigned read_some(struct vmf__local *local, unsigned kind, struct uffd_msg *msg, unsigned n)
+{
+	struct vmf__family *f = atomic_load(&local->family);
+	size_t bytes = n * sizeof(*msg);
+	int fd = local->fd[kind];
+	ssize_t got = 0;
+
+	if (n && fd >= 0)
+		got = f && kind == VMF__W_COPY ? read_spare(f, fd, msg, bytes) : read(fd, msg, bytes);
 	return got > 0 ? (unsigned)((size_t)got / sizeof(*msg)) : 0;
 }
 
 /* An area whose address has gone must go, or its place can never be used again; only memory can be lacking. */
-static void tell_core(struct vmf__local *local, const struct layout *l)
+void vmf__events_tell(struct vmf__local *local, uintptr_t from, uintptr_t to, uintptr_t bytes)
 {
 	int err = -VMF_ENOMEM;
 
 	for (unsigned tries = 0; err == -VMF_ENOMEM && tries < 100; tries++) {
 		if (tries)
 			(void)vmf__wait(local->port, NULL, 0, 1000000, false);
-		if (l->to)
-			err = vmf_space_moved(local->space, l->from, l->to, l->bytes >> VMF__SHIFT);
+		if (to)
+			err = vmf_space_moved(local->space, from, to, bytes >> VMF__SHIFT);
 		else
-			err = vmf_space_gone(local->space, l->from, l->bytes >> VMF__SHIFT);
+			err = vmf_space_gone(local->space, from, bytes >> VMF__SHIFT);
 	}
-	atomic_fetch_sub(&local->changing, 1);
 }
 
-unsigned vmf__events_drain(struct vmf__local *local, struct uffd_msg *fault, unsigned n)
+/* In the order in which it happened.  With a family it is the family that tells the core: a driver may want what a
+ * thread in fork() holds, which waits for us. */
+static void tell(struct vmf__local *local, const struct batch *b)
 {
-	unsigned got, faults = 0;
+	struct vmf__family *f = atomic_load(&local->family);
+
+	for (unsigned i = 0; i < b->layouts; i++) {
+		const struct vmf__news *l = &b->layout[i];
+
+		if (f) {
+			vmf__family_tell(f, l);
+			continue;
+		}
+		vmf__events_tell(local, l->from, l->to, l->bytes);
+		atomic_fetch_sub(&local->changing, 1);
+	}
+}
+
+unsigned vmf__events_drain(struct vmf__local *local, unsigned ready, struct uffd_msg *fault, unsigned n)
+{
+	unsigned got = 0, faults = 0;
 	struct batch b;
 
 	b.layouts = 0;
 	vmf__block(NULL);
 	vmf__mutex_take(&local->reading);
 	vmf__gate_close(&local->gate);
-	got = read_some(local->fd[VMF__W_COPY], b.msg, n < BATCH ? n : BATCH);
-	got += read_some(local->fd[VMF__W_SHARED], b.msg + got, (n < BATCH ? n : BATCH) - got);
+	if (ready & 1u << VMF__W_COPY)
+		got = read_some(local, VMF__W_COPY, b.msg, n < BATCH ? n : BATCH);
+	if (ready & 1u << VMF__W_SHARED)
+		got += read_some(local, VMF__W_SHARED, b.msg + got, (n < BATCH ? n : BATCH) - got);
 	for (unsigned i = 0; i < got; i++) {
 		if (b.msg[i].event == UFFD_EVENT_PAGEFAULT)
 			fault[faults++] = b.msg[i];
@@ -128,11 +182,51 @@ unsigned vmf__events_drain(struct vmf__local *local, struct uffd_msg *fault, uns
 			apply(local, &b, &b.msg[i]);
 	}
 	vmf__gate_open(&local->gate);
-	for (unsigned i = 0; i < b.layouts; i++)
-		tell_core(local, &b.layout[i]);
+	tell(local, &b);
 	vmf__mutex_drop(&local->reading);
 	vmf__unblock(NULL);
 	return faults;
+}
+
+/* How many faults nobody has read: the kernel's own count. */
+static unsigned unread(int fd)
+{
+	char path[48], text[512], *at;
+	int info, e = errno;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	info = open(path, O_RDONLY | O_CLOEXEC);
+	n = info < 0 ? -1 : read(info, text, sizeof(text) - 1);
+	if (info >= 0)
+		close(info);
+	errno = e;
+	text[n > 0 ? n : 0] = 0;
+	at = strstr(text, "pending:");
+	return at ? (unsigned)strtoul(at + 8, NULL, 10) : 0;
+}
+
+/* read() hands out faults first.  Should somebody be faster, and an event come: it is dealt with as ever. */
+bool vmf__events_steal(struct vmf__local *local, struct uffd_msg *fault)
+{
+	struct batch b = { .layouts = 0 };
+	bool got = false;
+
+	for (unsigned i = 0; i < 2 && !got; i++) {
+		if (local->fd[i] < 0 || !unread(local->fd[i]))
+			continue;
+		vmf__block(NULL);
+		vmf__gate_close(&local->gate);
+		fault->event = 0;
+		(void)read_some(local, i, fault, 1);
+		got = fault->event == UFFD_EVENT_PAGEFAULT;
+		if (!got)
+			apply(local, &b, fault);
+		vmf__gate_open(&local->gate);
+		vmf__unblock(NULL);
+	}
+	tell(local, &b);
+	return got;
 }
 
 bool vmf__events_pending(const struct vmf__local *local)

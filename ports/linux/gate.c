@@ -26,6 +26,7 @@ void vmf__gate_share(struct vmf__gate *g)
 {
 	uint32_t w = atomic_load_explicit(&g->word, memory_order_relaxed);
 
+	vmf__order(vmf_rank_take(g, VMF__RANK_GATE));
 	for (;;) {
 		if (w & CLOSED)
 			wait_open(g, &w);
@@ -36,6 +37,7 @@ void vmf__gate_share(struct vmf__gate *g)
 
 void vmf__gate_unshare(struct vmf__gate *g)
 {
+	vmf__order(vmf_rank_drop(g));
 	if ((atomic_fetch_sub(&g->word, 1) & ~WAITED) == (CLOSED | 1))
 		vmf__futex_wake(&g->word, INT_MAX);
 }
@@ -44,6 +46,7 @@ void vmf__gate_close(struct vmf__gate *g)
 {
 	uint32_t w = atomic_load(&g->word);
 
+	vmf__order(vmf_rank_take(g, VMF__RANK_GATE));
 	for (;;) {
 		if (w & CLOSED)
 			wait_open(g, &w);
@@ -56,6 +59,7 @@ void vmf__gate_close(struct vmf__gate *g)
 
 void vmf__gate_open(struct vmf__gate *g)
 {
+	vmf__order(vmf_rank_drop(g));
 	if (atomic_exchange(&g->word, 0) & WAITED)
 		vmf__futex_wake(&g->word, INT_MAX);
 }

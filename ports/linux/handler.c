@@ -5,8 +5,7 @@
  *
  * A fault that has to wait is parked, with its ticket, in the server that read it: the kernel keeps its thread
  * asleep at no cost.  A fault that fails has its page poisoned, so that its thread gets a real SIGBUS (or EFAULT,
- * in a system call); where the kernel cannot do that (before 6.6) the signal is sent to the thread, and a system
- * call keeps waiting.
+ * in a system call); where the kernel cannot do that (before 6.6) forbid.c does.
  */
 #include "local.h"
 
@@ -30,13 +29,13 @@ struct vmf__server {
 	struct vmf__watch *watch;
 	_Atomic bool stop;
 	pthread_t thread;
-	unsigned n;
+	unsigned index, n;
 	struct parked parked[PARKED];
 };
 
 /* ------------------------------------------------------------------------------------------- the outcome */
 
-static void wake_page(struct vmf__local *local, uintptr_t va)
+void vmf__fault_again(struct vmf__local *local, uintptr_t va)
 {
 	(void)vmf__uffd_wake(local->fd[VMF__W_SHARED], va, VMF__PAGE);
 	(void)vmf__uffd_wake(local->fd[VMF__W_COPY], va, VMF__PAGE);
@@ -50,21 +49,65 @@ static void send_sigbus(const struct vmf_trap *trap)
 	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)trap->thread, SIGBUS, &si);
 }
 
+/* A clean entry that was zapped has left a mark, which is in the way of poison.  Behind the gate: nobody may show the page
+ * between our look and the taking of the mark, since that would take its write protection. => gate not held */
+static long poison_marked(struct vmf__local *local, int fd, uintptr_t page)
+{
+	bool there = true;
+	long got = -EEXIST;
+
+	vmf__block(NULL);
+	vmf__gate_close(&local->gate);
+	if (vmf__resident(local->port, page, 1, false, &there) && !there && !vmf__uffd_wp(fd, page, VMF__PAGE, false))
+		got = vmf__uffd_poison(fd, page, VMF__PAGE, 0);
+	vmf__gate_open(&local->gate);
+	vmf__unblock(NULL);
+	return got;
+}
+
+static long poison_page(struct vmf__local *local, const struct vmf__window *w, uintptr_t page)
+{
+	long got = vmf__uffd_poison(local->fd[w->kind], page, VMF__PAGE, 0);
+
+	return got == -EEXIST && w->wp ? poison_marked(local, local->fd[w->kind], page) : got;
+}
+
+/* false: it has to be a signal. */
+static bool poison(struct vmf__local *local, const struct vmf_trap *trap, const struct vmf__window *w, uintptr_t page)
+{
+	bool changing;
+
+	if (local->forbids)
+		changing = vmf__forbid(local, page) != 0;
+	else
+		changing = poison_page(local, w, page) == -EAGAIN;
+	return !changing || !vmf__guard_serves(local, trap);
+}
+
 /* Whoever cannot be poisoned now (the layout is changing, or the page is there) is woken, and faults and fails
- * again. */
-static void fail(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_result r)
+ * again; but a server of ours is told by a signal: the layout may be changing until it goes on. */
+void vmf__fault_failed(struct vmf__local *local, const struct vmf_trap *trap, struct vmf_result r)
 {
 	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
 	struct vmf__window w;
 
 	if (vmf__window_find(page, &w) && w.local == local && w.kind != VMF__W_RAW) {
 		vmf__why_put(&local->why, page, r, true);
-		if (local->port->features & VMF__UF_POISON)
-			(void)vmf__uffd_poison(local->fd[w.kind], page, VMF__PAGE, 0);
-		else if (trap->thread)
+		if (!poison(local, trap, &w, page))
 			send_sigbus(trap);
 	}
-	wake_page(local, page);
+	vmf__fault_again(local, page);
+}
+
+/* Without poison it is a signal, if the page is registered and absent: bytes that are nowhere cannot be copied to it. */
+static void disown(struct vmf__local *local, unsigned kind, const struct vmf_trap *trap)
+{
+	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);
+
+	if (!local->forbids)
+		(void)vmf__uffd_poison(local->fd[kind], page, VMF__PAGE, 0);
+	else if (trap->thread && vmf__uffd_copy(local->fd[kind], page, NULL, VMF__PAGE, 0) == -EFAULT)
+		send_sigbus(trap);
 }
 
 /* No area there, or it does not allow this: the layout or the protection is changing, and when that is done the
@@ -78,21 +121,23 @@ static void refuse(struct vmf__local *local, const struct vmf_trap *trap)
 	(void)vmf__wait(local->port, NULL, 0, WHILE_NS, false);
 	if (!vmf__events_pending(local) && !vmf__window_find(page, &w))
 		for (unsigned i = 0; i < 2; i++)
-			(void)vmf__uffd_poison(local->fd[i], page, VMF__PAGE, 0);
-	wake_page(local, page);
+			disown(local, i, trap);
+	vmf__fault_again(local, page);
 }
 
 /* false: park it */
 static bool try(struct vmf__local *local, struct parked *p)
 {
 	const struct vmf_trap *trap = &p->trap;
-	struct vmf_result r = vmf_handle(local->space, trap, &p->ticket);
+	struct vmf_result r = { .code = VMF_SIGBUS, .why = VMF_WHY_POLICY };
 
+	if (!vmf__guard_own(local, trap))
+		r = vmf_handle(local->space, trap, &p->ticket);
 	switch (r.code) {
 	case VMF_OK:
 		vmf__why_forget(&local->why, trap->va);
 		if (r.flags & VMF_SPURIOUS)
-			wake_page(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
+			vmf__fault_again(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
 		return true;
 	case VMF_RETRY:
 		vmf__forgive_layout(&p->ticket, &p->layout_since);
@@ -101,7 +146,7 @@ static bool try(struct vmf__local *local, struct parked *p)
 		refuse(local, trap);
 		return true;
 	default:
-		fail(local, trap, r);
+		vmf__fault_failed(local, trap, r);
 		return true;
 	}
 }
@@ -156,19 +201,22 @@ static bool some_ready(const struct vmf__server *s)
 	return false;
 }
 
-static void sleep_until_needed(struct vmf__server *s)
+/* Returns which userfaultfds have something to read, a bit for each. */
+static unsigned sleep_until_needed(struct vmf__server *s)
 {
 	struct pollfd p[3] = { { .fd = s->watch->fd, .events = POLLIN },
 			       { .fd = s->local->fd[0], .events = POLLIN },
 			       { .fd = s->local->fd[1], .events = POLLIN } };
-	struct timespec t = { .tv_nsec = WHILE_NS };
+	struct timespec t = { 0 };
 	bool polled;
 
 	vmf__watch_arm(s->local->port, s->watch, parked_bits(s, &polled));
 	if (!some_ready(s) && !atomic_load(&s->stop))
-		(void)ppoll(p, 3, polled ? &t : NULL, NULL);
+		t.tv_nsec = polled ? WHILE_NS : -1;
+	(void)ppoll(p, 3, t.tv_nsec < 0 ? NULL : &t, NULL);
 	if (p[0].revents)
 		vmf__watch_clear(s->watch);
+	return (p[1].revents ? 1u << 0 : 0) | (p[2].revents ? 1u << 1 : 0);
 }
 
 /* --------------------------------------------------------------------------------------------- the batch */
@@ -206,11 +254,11 @@ static unsigned traps_of(const struct uffd_msg *msg, unsigned n, struct vmf_trap
 	return k;
 }
 
-static void serve(struct vmf__server *s)
+static void serve(struct vmf__server *s, unsigned ready)
 {
 	struct uffd_msg msg[BATCH];
 	struct vmf_trap trap[BATCH];
-	unsigned room = PARKED - s->n, n;
+	unsigned room = PARKED - s->n, n = 0;
 
 	if (!room) {
 		/* A thousand threads wait: the oldest first, by waiting for it. */
@@ -218,7 +266,10 @@ static void serve(struct vmf__server *s)
 			s->parked[0] = s->parked[--s->n];
 		return;
 	}
-	n = vmf__events_drain(s->local, msg, room < BATCH ? room : BATCH);
+	vmf__guard_draining(s->local, s->index, true);
+	if (ready)
+		n = vmf__events_drain(s->local, ready, msg, room < BATCH ? room : BATCH);
+	vmf__guard_draining(s->local, s->index, false);
 	n = traps_of(msg, n, trap);
 	for (unsigned i = 0; i < n; i++) {
 		struct parked p = { .trap = trap[i] };
@@ -234,10 +285,15 @@ static void *server(void *arg)
 	struct vmf__server *s = arg;
 
 	pthread_setname_np(pthread_self(), "vmfault");
+	vmf__guard_server(s->local, s->index);
+	vmf__self()->masked = true;
 	while (!atomic_load(&s->stop)) {
-		sleep_until_needed(s);
-		serve(s);
+		unsigned ready = sleep_until_needed(s);
+
+		vmf__guard_batch(s->local, s->index, true);
+		serve(s, ready);
 		vmf_port_tidy(s->local->port->port);
+		vmf__guard_batch(s->local, s->index, false);
 	}
 	while (s->n)
 		vmf_ticket_drop(s->local->space, &s->parked[--s->n].ticket);
@@ -247,7 +303,7 @@ static void *server(void *arg)
 
 /* ----------------------------------------------------------------------------------------- start and stop */
 
-static int start_one(struct vmf__local *local, struct vmf__server **out)
+static int start_one(struct vmf__local *local, unsigned index, struct vmf__server **out)
 {
 	struct vmf__server *s = vmf__memory_take(&local->port->memory, sizeof(*s));
 	int err;
@@ -255,6 +311,7 @@ static int start_one(struct vmf__local *local, struct vmf__server **out)
 	if (!s)
 		return -VMF_ENOMEM;
 	s->local = local;
+	s->index = index;
 	s->watch = vmf__watch_get(local->port);
 	if (!s->watch) {
 		vmf__memory_give(&local->port->memory, s, sizeof(*s));
@@ -275,10 +332,10 @@ static int start_one(struct vmf__local *local, struct vmf__server **out)
 
 int vmf__servers_start(struct vmf__local *local)
 {
-	int err = 0;
+	int err = vmf__guard_start(local);
 
 	for (uint32_t i = 0; i < local->threads && !err; i++)
-		err = start_one(local, &local->server[i]);
+		err = start_one(local, i, &local->server[i]);
 	if (err)
 		vmf__servers_stop(local);
 	return err;
@@ -297,4 +354,5 @@ void vmf__servers_stop(struct vmf__local *local)
 			vmf__memory_give(&local->port->memory, local->server[i], sizeof(*local->server[i]));
 			local->server[i] = NULL;
 		}
+	vmf__guard_stop(local);
 }

@@ -44,37 +44,19 @@ static void apply_gone(struct vmf__remote *r, uint64_t start, uint64_t end)
 	(void)vmf__uffd_wake(r->uffd, start, end - start);
 }
 
-/* The kernel wants a range to be one mapping: of one that is not, the half is tried, down to a page; and a page that
- * is no mapping shows nothing. */
-static bool child_poison(int fd, const struct vmf_session_region *region)
-{
-	vmf_va va = region->va, end = va + region->pages * VMF__PAGE, page = region->page_size, step = end - va;
-
-	while (va < end) {
-		long n = vmf__uffd_poison(fd, va, step < end - va ? step : end - va, 0);
-
-		if (n == -ENOENT && step > page) {
-			step = (step / 2 + page - 1) & ~(page - 1);
-			continue;
-		}
-		if (n <= 0 && n != -EEXIST && n != -ENOENT)
-			return n == -ESRCH;
-		va += n > 0 ? (vmf_va)n : page;
-		step = step < end - va ? step * 2 : step;
-	}
-	return true;
-}
-
 /* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read
  * zero: they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them
  * sleeps.  Its layout is ours of the moment of the fork, so this waits for no later message. */
 static void child_end(struct vmf__remote *r, int fd)
 {
-	bool done = true;
+	int err = 0;
 
-	for (unsigned i = 0; i < r->session->regions && done; i++)
-		done = child_poison(fd, r->session->region + i);
-	if (done)
+	for (unsigned i = 0; i < r->session->regions && !err; i++) {
+		const struct vmf_session_region *region = r->session->region + i;
+
+		err = vmf__remote_seal(fd, region->va, region->va + region->pages * VMF__PAGE, region->page_size);
+	}
+	if (!err || err == -VMF_EGONE)
 		close(fd);
 	vmf__session_count(r->session, forks, 1);
 }
@@ -96,7 +78,10 @@ static int apply(struct vmf__remote *r, const struct uffd_msg *m)
 		apply_gone(r, m->arg.remap.from, m->arg.remap.from + m->arg.remap.len);
 		return vmf__session_moved(r->session, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len);
 	case UFFD_EVENT_FORK:
-		child_end(r, (int)m->arg.fork.ufd);
+		if (r->forks)
+			r->forks->seen(r, (int)m->arg.fork.ufd);
+		else
+			child_end(r, (int)m->arg.fork.ufd);
 		return 0;
 	default:
 		return 0;
@@ -111,6 +96,10 @@ static int tell(struct vmf__remote *r, const struct uffd_msg *m)
 		return vmf_space_gone(r->space, m->arg.remove.start, (m->arg.remove.end - m->arg.remove.start) / VMF__PAGE);
 	case UFFD_EVENT_REMAP:
 		return vmf_space_moved(r->space, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len / VMF__PAGE);
+	case UFFD_EVENT_FORK:
+		if (r->forks)
+			r->forks->told(r);
+		return 0;
 	default:
 		return 0;
 	}
@@ -160,6 +149,7 @@ int vmf__inbox_drain(struct vmf__remote *r)
 	struct vmf_session *s = r->session;
 	int n, err = 0;
 
+	vmf__order(vmf_rank_take(&r->inbox, VMF_RANK_OUTER));
 	pthread_mutex_lock(&r->inbox);
 	do {
 		n = inbox_read(r, &err);
@@ -171,6 +161,7 @@ int vmf__inbox_drain(struct vmf__remote *r)
 		}
 	} while (n == VMF_SESSION_EVENTS && !err);
 	pthread_mutex_unlock(&r->inbox);
+	vmf__order(vmf_rank_drop(&r->inbox));
 	return err;
 }
 

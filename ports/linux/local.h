@@ -6,6 +6,7 @@
  */
 #ifndef VMF_LINUX_LOCAL_H
 #define VMF_LINUX_LOCAL_H
+#include <sys/mman.h>
 #include "port.h"
 
 enum vmf__wkind {
@@ -20,7 +21,10 @@ struct vmf__extent {
 	struct vmf__extent *dead;
 	uint64_t pages;
 	_Atomic uint64_t *removed; /* COPY: a bit for each page that the application took away: it reads zero */
+	_Atomic bool some_removed;
 	_Atomic uint64_t *raw;     /* RAW: what is entered: pfn + 1; 0: nothing */
+	_Atomic uint8_t *page;     /* trap windows: what is shown of each page, under the local's lock `showing` */
+	int fd;                    /* trap windows by copy: their bytes; else -1 */
 	struct vmf__mutex lock;    /* RAW: raw[] and the mappings change together */
 };
 struct vmf__window {
@@ -31,8 +35,13 @@ struct vmf__window {
 	vmf_pfn segment; /* by offset: the pfn at va; n 0: the object has no segment */
 	uint8_t kind, prot;
 	bool wp;         /* entries can be write-protected */
-	bool zero;
+	bool trap;       /* no userfaultfd: SIGSEGV and mprotect(), see trap.c; kind is SHARED or COPY */
+	bool forks;      /* children have it */
 };
+static inline int vmf__host_prot(unsigned prot) /* for mmap() and mprotect() */
+{
+	return (prot & VMF_R ? PROT_READ : 0) | (prot & VMF_W ? PROT_WRITE : 0) | (prot & VMF_X ? PROT_EXEC : 0);
+}
 static inline uint64_t vmf__window_page(const struct vmf__window *w, uintptr_t va)
 {
 	return w->first + ((va - w->va) >> VMF__SHIFT);
@@ -56,6 +65,13 @@ static inline void vmf__window_clip(struct vmf__window *w, uintptr_t va, uintptr
 bool vmf__window_find(uintptr_t va, struct vmf__window *);
 /* The first window that ends after va; false: none. */
 bool vmf__window_next(uintptr_t va, struct vmf__window *);
+/* In a child of fork: what its parent had, one after the other (*i: 0 at first), as it was then; perhaps out of order,
+ * and twice. */
+bool vmf__window_left(uint32_t *i, struct vmf__window *);
+bool vmf__windows_left_whole(void); /* and the table was not being changed */
+/* Which process in a row of parents and children, all with spaces; 0: a child that has had none so far, whose table and
+ * locals are its parent's.  => any lock */
+uint64_t vmf__era(void);
 /* One more piece of the window's extent.  -VMF_EEXIST: overlaps one that is there; -VMF_ENOMEM: too many. */
 int vmf__window_add(const struct vmf__window *);
 /* What of this local lies in the range (windows that reach out of it are cut) leaves the table, and its extents
@@ -63,7 +79,8 @@ int vmf__window_add(const struct vmf__window *);
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
 
-struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, uint64_t pages); /* NULL: no memory */
+/* NULL: no memory, or no descriptor. */
+struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, bool trap, uint64_t pages);
 void vmf__extent_free(struct vmf__extent *); /* for who never added it; else dropping the last piece does that */
 
 struct vmf__local *vmf__local_take(void); /* zeroed; NULL: too many */
@@ -74,8 +91,11 @@ struct vmf__local *vmf__local_next(uint32_t *i);
 /* The first port installs the handler of SIGBUS, the last one takes it away.  0 or -VMF_ENOMEM. */
 int vmf__registry_get(void);
 void vmf__registry_put(void);
-void vmf__signal_install(void);
-void vmf__signal_remove(void);
+/* As that, for SIGSEGV and spaces that have trap windows or forbid pages. */
+void vmf__registry_trap_get(void);
+void vmf__registry_trap_put(void);
+void vmf__signal_install(int sig); /* SIGBUS or SIGSEGV */
+void vmf__signal_remove(int sig);
 
 /* --------------------------------------------------------------------------------------------- why.c */
 
@@ -102,6 +122,8 @@ void vmf__why_forget(struct vmf__why *, uintptr_t va);
 
 #define VMF__SERVERS 64u
 struct vmf__server; /* a thread that reads, in handler.c */
+struct vmf__family; /* family.c */
+struct vmf__guard;  /* a thread that finds out when they all wait for each other, in guard.c */
 struct vmf__local {
 	struct vmf_pmap pmap;
 	struct vmf__linux *port;
@@ -109,25 +131,61 @@ struct vmf__local {
 	_Atomic uint32_t live;
 	uint32_t mode, threads;
 	bool user_only, wp;
+	bool closing;              /* for good: what cannot be unmapped is left */
+	bool kept;                 /* ... and could not even be shut: without its userfaultfd it would read zeroes */
+	bool trap[2];              /* by enum vmf__wkind: such windows have no userfaultfd */
+	bool forbids;              /* threaded, and no poison: see forbid.c */
+	struct vmf__mutex showing; /* what trap windows show; which pages are forbidden */
 	int fd[2];                 /* by enum vmf__wkind; -1: gone */
 	struct vmf__gate gate;
 	struct vmf__mutex reading; /* by one thread at a time, until the core knows what it read */
 	_Atomic uint32_t changing; /* layout events read that the core does not know of yet: nothing enters */
 	struct vmf__why why;
 	struct vmf__server *server[VMF__SERVERS];
+	struct vmf__guard *guard;  /* of a threaded space */
+	bool inherits;             /* children may have its windows by copy: see fork.h */
+	struct vmf__family *_Atomic family; /* there is such a window, or there was */
 };
 extern const struct vmf_pmap_ops vmf__local_ops;
+/* What of this local lies in the range is left for ever, with nobody to touch it. */
+void vmf__windows_leave(struct vmf__local *, uintptr_t va, uintptr_t end);
 
 /* raw.c */
 long vmf__raw_enter(const struct vmf__window *, const struct vmf_run *);
 int vmf__raw_blank(const struct vmf__window *, uintptr_t va, uint64_t pages); /* from then on: SIGBUS */
 int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *);
 
+/* forbid.c: in place of poison.  page has a window of this local, and not a raw one.  0, -VMF_ENOMEM, -VMF_EAGAIN: it
+ * has none now. */
+int vmf__forbid(struct vmf__local *, uintptr_t page);
+void vmf__permit(struct vmf__local *, uintptr_t va); /* again as the window says */
+/* A SIGSEGV in such a window: VMF_OK: it can be tried again; VMF_SIGSEGV: it was a real one; else what to tell. */
+struct vmf_result vmf__forbidden(const struct vmf__window *, const struct vmf_trap *);
+
+/* trap.c: windows without a userfaultfd, all of one local; a window that is handed over may be a part of one. */
+int vmf__trap_extent(struct vmf__extent *, bool copy); /* 0 or -VMF_ENOMEM, and then free it nevertheless */
+void vmf__trap_extent_free(struct vmf__extent *);
+long vmf__trap_enter(const struct vmf__window *, const struct vmf_run *); /* as enter(); => signals blocked */
+/* Of the whole window: nothing is shown / nothing can be written / it is unmapped.  0, or an error and no change that
+ * the next fault does not mend. */
+int vmf__trap_hide(const struct vmf__window *);
+int vmf__trap_clean(const struct vmf__window *);
+int vmf__trap_release(const struct vmf__window *);
+/* Shows a page by copy again that is filled and was hidden; false: it is not, or the window does not allow this. */
+bool vmf__trap_again(struct vmf__local *, uintptr_t va, unsigned access);
+void vmf__trap_query(struct vmf__local *, uintptr_t va, struct vmf_entry *); /* e: zeroed */
+int vmf__trap_take(const struct vmf__window *, uintptr_t va, void *page); /* 0 or -VMF_EFAULT */
+
 /* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is
- * filling pages, and in the core for handlers of areas that have gone.  => nothing locked */
-unsigned vmf__events_drain(struct vmf__local *, struct uffd_msg *fault, unsigned n);
+ * filling pages, and in the core for handlers of areas that have gone.  ready: which descriptors poll() named, a bit
+ * for each enum vmf__wkind.  => nothing locked */
+unsigned vmf__events_drain(struct vmf__local *, unsigned ready, struct uffd_msg *fault, unsigned n);
+/* Takes one fault that nobody has read, whoever else is in vmf__events_drain().  For when nobody reads. */
+bool vmf__events_steal(struct vmf__local *, struct uffd_msg *fault);
 /* Is an event unread, or read and not known to the core yet? */
 bool vmf__events_pending(const struct vmf__local *);
+/* Tells the core that a range was unmapped (to 0) or moved. => nothing locked */
+void vmf__events_tell(struct vmf__local *, uintptr_t from, uintptr_t to, uintptr_t bytes);
 /* Spins until there is none, for a tenth of a millisecond at most.  Who would fill a page while the application
  * removes others all the time has to be quick: between one event and the next there are microseconds. */
 bool vmf__events_quiet(const struct vmf__local *);
@@ -140,6 +198,21 @@ int vmf__events_settle(struct vmf__local *);
 #define VMF__SI_FAILED (-7766)
 int vmf__servers_start(struct vmf__local *);
 void vmf__servers_stop(struct vmf__local *);
+/* Ends a fault with an error / lets its thread look again. */
+void vmf__fault_failed(struct vmf__local *, const struct vmf_trap *, struct vmf_result);
+void vmf__fault_again(struct vmf__local *, uintptr_t page);
+
+/* guard.c.  A driver that runs on a server's thread may touch memory of its own space, and then somebody else has to
+ * resolve that.  The servers say what they do; when all of them are at the same batch for a tenth of a second, the guard
+ * looks whether all of them wait for a page, and ends one such fault with SIGBUS/POLICY. */
+int vmf__guard_start(struct vmf__local *);
+void vmf__guard_stop(struct vmf__local *);
+void vmf__guard_server(struct vmf__local *, unsigned i);             /* the caller is server i */
+void vmf__guard_batch(struct vmf__local *, unsigned i, bool begins);
+void vmf__guard_draining(struct vmf__local *, unsigned i, bool yes); /* in vmf__events_drain() */
+/* Is this the fault of a server? / that is in a handler of that very area? */
+bool vmf__guard_serves(const struct vmf__local *, const struct vmf_trap *);
+bool vmf__guard_own(const struct vmf__local *, const struct vmf_trap *);
 
 /* touch.c: resolves one fault on this thread, waiting as long as it takes.  VMF_RETRY: a signal wants to be
  * delivered. What it comes to is recorded. */

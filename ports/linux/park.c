@@ -17,6 +17,18 @@ void vmf__park_init(struct vmf__park *p)
 	p->free = 1;
 }
 
+void vmf__park_lock(struct vmf__park *p)
+{
+	vmf__order(vmf_rank_take(p, VMF__RANK_LEAF));
+	pthread_mutex_lock(&p->lock);
+}
+
+void vmf__park_unlock(struct vmf__park *p)
+{
+	vmf__order(vmf_rank_drop(p));
+	pthread_mutex_unlock(&p->lock);
+}
+
 static struct vmf__parked *at(struct vmf__park *p, uint16_t i) { return i ? p->slot + i - 1 : NULL; }
 
 /* The link that points to the first one at va or after it. */
@@ -61,14 +73,14 @@ void vmf__park_add(struct vmf__park *p, vmf_va va, unsigned kind, unsigned acces
 	uint16_t *link;
 	struct vmf__parked *e;
 
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	link = place(p, va);
 	e = at(p, *link);
 	if (e && e->va == va)
 		merge(e, kind, access);
 	else
 		insert(p, link, va, kind, access);
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 }
 
 static bool ready(const struct vmf__parked *e, uint64_t now)
@@ -84,12 +96,12 @@ struct vmf__parked *vmf__park_take(struct vmf__park *p, uint64_t now)
 {
 	struct vmf__parked *e;
 
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	for (e = at(p, p->active); e && !ready(e, now); e = at(p, e->next))
 		;
 	if (e)
 		e->state = VMF__PARK_BUSY;
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 	return e;
 }
 
@@ -116,7 +128,7 @@ static void renew(struct vmf__parked *e)
 
 void vmf__park_give(struct vmf__park *p, struct vmf__parked *e, uint64_t due)
 {
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	if (due) {
 		e->state = VMF__PARK_WAITING;
 		e->due = due;
@@ -125,19 +137,19 @@ void vmf__park_give(struct vmf__park *p, struct vmf__parked *e, uint64_t due)
 	} else {
 		release(p, e);
 	}
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 }
 
 void vmf__park_cover(struct vmf__park *p, vmf_va start, vmf_va end, bool gone)
 {
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	for (struct vmf__parked *e = at(p, *place(p, start)); e && e->va < end; e = at(p, e->next)) {
 		if (gone)
 			e->gone = true;
 		else if (e->state != VMF__PARK_BUSY)
 			e->served = true;
 	}
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 }
 
 uint64_t vmf__park_due(struct vmf__park *p, const struct vmf_wait **wait, uint32_t *seq)
@@ -145,7 +157,7 @@ uint64_t vmf__park_due(struct vmf__park *p, const struct vmf_wait **wait, uint32
 	uint64_t due = UINT64_MAX;
 
 	*wait = NULL;
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	for (struct vmf__parked *e = at(p, p->active); e; e = at(p, e->next)) {
 		if (e->state == VMF__PARK_PENDING) {
 			due = 0;
@@ -155,7 +167,7 @@ uint64_t vmf__park_due(struct vmf__park *p, const struct vmf_wait **wait, uint32
 			*seq = e->ticket.seq;
 		}
 	}
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 	return due;
 }
 
@@ -163,10 +175,10 @@ bool vmf__park_lost(struct vmf__park *p)
 {
 	bool lost;
 
-	pthread_mutex_lock(&p->lock);
+	vmf__park_lock(p);
 	lost = p->lost && p->n <= VMF__PARK / 2;
 	if (lost)
 		p->lost = false;
-	pthread_mutex_unlock(&p->lock);
+	vmf__park_unlock(p);
 	return lost;
 }

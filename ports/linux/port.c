@@ -2,10 +2,13 @@
  *
  * The port, and spaces of this process: opened and closed.
  */
-#include "local.h"
+#include "fork.h"
+#include "mask.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -63,6 +66,13 @@ static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned 
 	port->config.trace(port->config.trace_self, space, va, access, r, tries);
 }
 
+void vmf__panic(void *self, const char *what)
+{
+	(void)self;
+	fprintf(stderr, "vmfault: %s\n", what);
+	abort();
+}
+
 static void host_fill(struct vmf__linux *port)
 {
 	port->host = (struct vmf_host_ops){
@@ -70,21 +80,8 @@ static void host_fill(struct vmf__linux *port)
 		.barrier = vmf__barrier_there() ? vmf__barrier : NULL, .block = vmf__block, .unblock = vmf__unblock,
 		.wait = vmf__wait, .wake = vmf__wake, .now = vmf__now, .trace = port->config.trace ? host_trace : NULL,
 		.segment = vmf__segment_new, .segment_punch = vmf__segment_punch, .segment_free = vmf__segment_free,
+		.panic = vmf__panic,
 	};
-}
-
-/* A caller's struct into ours, which is `ours` long and zeroed. */
-static int struct_in(void *to, size_t ours, const void *from, uint32_t size)
-{
-	const uint8_t *tail = from;
-
-	if (size < sizeof(size))
-		return -VMF_EINVAL;
-	for (size_t i = ours; i < size; i++)
-		if (tail[i])
-			return -VMF_E2BIG;
-	memcpy(to, from, size < ours ? size : ours);
-	return 0;
 }
 
 static int port_blank(void)
@@ -95,17 +92,6 @@ static int port_blank(void)
 	if (fd >= 0)
 		(void)fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SEAL);
 	return fd;
-}
-
-static int port_userfaultfd(struct vmf__linux *port)
-{
-	int fd = vmf__uffd_open(NULL);
-
-	if (fd < 0)
-		return vmf__err(fd) == -VMF_EPERM ? -VMF_EPERM : -VMF_ENOSYS;
-	close(fd);
-	port->features = vmf__uffd_features();
-	return port->features ? 0 : -VMF_ENOSYS;
 }
 
 static void port_free(struct vmf__linux *port)
@@ -142,13 +128,14 @@ static int port_fill(struct vmf__linux *port)
 		.size = sizeof(c), .abi = VMF_ABI, .host = &port->host, .self = port, .slots = VMF__SLOTS,
 		.page_shift = VMF__SHIFT,
 	};
-	int err = port_userfaultfd(port);
+	int err;
 
-	if (err)
-		return err;
+	port->features = vmf__uffd_features();
+	port->guesses = vmf__mask() & VMF__MASK_ACCESS;
 	host_fill(port);
 	port->segments = reserve(VMF__SEGMENTS * sizeof(*port->segments));
-	port->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (!(vmf__mask() & VMF__MASK_PAGEMAP))
+		port->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	port->blank = port_blank();
 	if (!port->segments || port->blank < 0)
 		return -VMF_ENOMEM;
@@ -160,9 +147,11 @@ int vmf_linux_open(struct vmf_port **out, const struct vmf_linux_config *config)
 {
 	struct vmf__linux *port;
 	struct vmf_linux_config c = { 0 };
-	int err = config ? struct_in(&c, sizeof(c), config, config->size) : 0;
+	const char *unknown;
+	int n;
+	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_linux_config, ram)) : 0;
 
-	if (err || c.flags)
+	if (err || c.flags || !vmf__mask_good(&unknown, &n))
 		return err ? err : -VMF_EINVAL;
 	if (sysconf(_SC_PAGESIZE) != VMF__PAGE)
 		return -VMF_ENOSYS;
@@ -202,29 +191,55 @@ static int open_userfaultfd(struct vmf__local *local, uint64_t features)
 		return vmf__err(fd);
 	if (local->mode == VMF_IN_CONTEXT)
 		features |= VMF__UF_SIGBUS;
-	features |= VMF__UF_EVENT_UNMAP | VMF__UF_EVENT_REMAP | VMF__UF_THREAD_ID | VMF__UF_POISON;
-	err = vmf__uffd_api(fd, features & local->port->features);
+	features |= VMF__UF_EVENT_UNMAP | VMF__UF_EVENT_REMAP | VMF__UF_THREAD_ID | VMF__UF_EXACT_ADDRESS | VMF__UF_POISON;
+	features &= local->port->features;
+	err = vmf__uffd_api(fd, features);
+	if (err == -EPERM && features & VMF__UF_EVENT_FORK) {
+		features &= ~(uint64_t)VMF__UF_EVENT_FORK;
+		err = vmf__uffd_api(fd, features);
+	}
+	local->inherits |= features & VMF__UF_EVENT_FORK;
 	if (!err)
 		return fd;
 	close(fd);
 	return vmf__err(err);
 }
 
-static int open_userfaultfds(struct vmf__local *local)
+#define SHARED (VMF__UF_MISSING_SHMEM | VMF__UF_MINOR_SHMEM)
+#define WP (VMF__UF_WP | VMF__UF_WP_SHMEM | VMF__UF_WP_UNPOPULATED) /* the last: CONTINUE write-protects */
+#define EVENTS (VMF__UF_EVENT_UNMAP | VMF__UF_EVENT_REMOVE)
+
+/* Which windows trap instead.  Those on memfds, where CONTINUE is missing: what is in the file shows itself there,
+ * whether it is filled or not.  All of them, where the layout would go unseen, or a fault in context would sleep. */
+static void choose_means(struct vmf__local *local)
 {
 	uint64_t has = local->port->features;
-	uint64_t shared = VMF__UF_MISSING_SHMEM | VMF__UF_MINOR_SHMEM;
-	uint64_t wp = VMF__UF_WP | VMF__UF_WP_SHMEM | VMF__UF_WP_UNPOPULATED; /* the last: CONTINUE write-protects */
+	bool none = (has & EVENTS) != EVENTS || (local->mode == VMF_IN_CONTEXT && !(has & VMF__UF_SIGBUS));
 
-	if ((has & shared) != shared || !(has & VMF__UF_EVENT_UNMAP) || !(has & VMF__UF_EVENT_REMOVE))
-		return -VMF_ENOSYS;
-	local->wp = (has & wp) == wp;
-	local->fd[VMF__W_SHARED] = open_userfaultfd(local, shared | (local->wp ? wp : 0));
-	if (local->fd[VMF__W_SHARED] < 0)
-		return local->fd[VMF__W_SHARED];
-	local->fd[VMF__W_COPY] = open_userfaultfd(local, VMF__UF_EVENT_REMOVE);
-	return local->fd[VMF__W_COPY] < 0 ? local->fd[VMF__W_COPY] : 0;
+	local->trap[VMF__W_COPY] = none;
+	local->trap[VMF__W_SHARED] = none || (has & SHARED) != SHARED;
+	local->forbids = !none && local->mode == VMF_THREADED && !(has & VMF__UF_POISON);
+	local->wp = (has & WP) == WP;
 }
+
+static int open_userfaultfds(struct vmf__local *local, bool nofork)
+{
+	uint64_t features[2] = { [VMF__W_SHARED] = SHARED | (local->wp ? WP : 0), [VMF__W_COPY] = VMF__UF_EVENT_REMOVE };
+
+	/* Without poison a child that cannot be served would read zeroes in the end. */
+	if (!nofork && local->port->features & VMF__UF_POISON)
+		features[VMF__W_COPY] |= VMF__UF_EVENT_FORK;
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = local->trap[i] ? -1 : open_userfaultfd(local, features[i]);
+
+		if (fd < 0 && !local->trap[i])
+			return fd;
+		local->fd[i] = fd;
+	}
+	return 0;
+}
+
+static bool traps(const struct vmf__local *local) { return local->trap[VMF__W_SHARED] || local->trap[VMF__W_COPY]; }
 
 static void local_free(struct vmf__local *local)
 {
@@ -232,15 +247,18 @@ static void local_free(struct vmf__local *local)
 		int fd = local->fd[i];
 
 		local->fd[i] = -1;
-		if (fd >= 0)
+		if (fd >= 0 && !local->kept)
 			close(fd);
 	}
+	vmf__family_free(local); /* a fork that was at work has gone on by now, and its child finds nobody */
+	if (traps(local) || local->forbids)
+		vmf__registry_trap_put();
 	vmf__local_give(local);
 }
 
-static int local_open(struct vmf__local *local, struct vmf_port *core)
+static int local_open(struct vmf__local *local, struct vmf_port *core, bool nofork)
 {
-	int err = open_userfaultfds(local);
+	int err = open_userfaultfds(local, nofork);
 
 	if (!err)
 		err = vmf_space_create(core, &local->space, &local->pmap);
@@ -254,12 +272,12 @@ static int local_open(struct vmf__local *local, struct vmf_port *core)
 int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct vmf_linux_space *config)
 {
 	struct vmf_linux_space c = { 0 };
-	int err = config ? struct_in(&c, sizeof(c), config, config->size) : 0;
+	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_linux_space, mode)) : 0;
 	struct vmf__local *local;
 
 	if (err)
 		return err;
-	if (c.flags || c.mode > VMF_IN_CONTEXT || c.threads > VMF__SERVERS)
+	if (c.flags & ~(uint32_t)VMF_LINUX_NOFORK || c.mode > VMF_IN_CONTEXT || c.threads > VMF__SERVERS)
 		return -VMF_EINVAL;
 	local = vmf__local_take();
 	if (!local)
@@ -268,7 +286,12 @@ int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct 
 	local->port = vmf__linux_of(core);
 	local->mode = c.mode;
 	local->threads = c.mode == VMF_THREADED && c.threads ? c.threads : 1;
-	err = local_open(local, core);
+	choose_means(local);
+	if (local->trap[VMF__W_COPY])
+		local->threads = 0; /* there is nothing to read */
+	if (traps(local) || local->forbids)
+		vmf__registry_trap_get();
+	err = local_open(local, core, c.flags & VMF_LINUX_NOFORK);
 	if (err) {
 		local_free(local);
 		return err;
@@ -278,17 +301,6 @@ int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct 
 }
 
 static struct vmf__local *local_of(const struct vmf_space *space) { return (struct vmf__local *)vmf_space_pmap(space); }
-
-/* What could not be unmapped must not read as zeroes when the userfaultfd is closed. */
-static void shut_leftovers(struct vmf__local *local)
-{
-	struct vmf__window w;
-
-	for (uintptr_t va = 0; vmf__window_next(va, &w); va = w.end)
-		if (w.local == local)
-			(void)mprotect((void *)w.va, w.end - w.va, PROT_NONE);
-	(void)vmf__window_drop(local, 0, UINTPTR_MAX);
-}
 
 /* The servers go first: one may still be counting a fault whose thread has long gone on.  Nothing that we unmap
  * raises an event, so nobody has to read any more. */
@@ -302,14 +314,40 @@ void vmf_linux_space_close(struct vmf_space *space)
 	while (vmf__events_settle(local))
 		(void)vmf__wait(local->port, NULL, 0, 100000, false);
 	vmf__servers_stop(local);
-	vmf_space_destroy(space);
-	shut_leftovers(local);
+	vmf__family_stop(local);
+	if (vmf_space_destroy(space)) {
+		local->closing = true; /* from now on that cannot fail */
+		(void)vmf_space_destroy(space);
+	}
+	vmf__windows_leave(local, 0, UINTPTR_MAX);
 	local_free(local);
 }
 
 bool vmf_linux_syscalls(const struct vmf_space *space)
 {
-	const struct vmf__local *local = local_of(space);
+	return vmf_space_pmap(space)->ops == &vmf__local_ops && !(vmf_linux_lacks(space) & VMF_LACKS_SYSCALLS);
+}
 
-	return vmf_space_pmap(space)->ops == &vmf__local_ops && local->mode == VMF_THREADED && !local->user_only;
+unsigned vmf_linux_lacks(const struct vmf_space *space)
+{
+	const struct vmf__local *local = local_of(space);
+	unsigned lacks = 0;
+
+	if (vmf_space_pmap(space)->ops != &vmf__local_ops)
+		return 0;
+	if (local->mode == VMF_IN_CONTEXT || traps(local) || local->user_only)
+		lacks |= VMF_LACKS_SYSCALLS;
+	if (local->trap[VMF__W_SHARED])
+		lacks |= VMF_LACKS_SHARED;
+	else if (!local->wp)
+		lacks |= VMF_LACKS_WP;
+	if (local->trap[VMF__W_COPY])
+		lacks |= VMF_LACKS_PRIVATE;
+	else if (local->forbids)
+		lacks |= VMF_LACKS_POISON;
+	if (!local->port->host.barrier)
+		lacks |= VMF_LACKS_BARRIER;
+	if (!local->inherits)
+		lacks |= VMF_LACKS_FORK;
+	return lacks;
 }

@@ -13,7 +13,7 @@
  *   - The gate: who fills pages holds it shared around the ioctl; who reads events holds it exclusively *before*
  *     the read and until removes are applied and the table of windows is right.  Nothing that raises an event is
  *     called under it.
- *   - Lock order: core's locks => registry => gate.
+ *   - Lock order: reading => core's locks => gate => showing => registry, an extent's => all others, which are leaves.
  */
 #ifndef VMF_LINUX_PORT_H
 #define VMF_LINUX_PORT_H
@@ -31,8 +31,26 @@
 #define VMF__SEGMENTS 65536u
 #define VMF__SEGMENT_SHIFT 40 /* pfn = segment << 40 | page */
 
-/* A futex: 0 free, 1 taken, 2 taken and somebody sleeps. */
-struct vmf__mutex { _Atomic uint32_t word; };
+/* Where our locks stand behind the core's (enum vmf_rank); vmf__order() looks at it in builds with VMF_DEBUG. */
+enum {
+	VMF__RANK_GATE = VMF_RANK_PORT + 1,
+	VMF__RANK_SHOWING,
+	VMF__RANK_TABLE,
+	VMF__RANK_LEAF
+};
+void vmf__panic(void *, const char *what); /* host.panic */
+#ifdef VMF_DEBUG
+static inline void vmf__order(const char *bad)
+{
+	if (bad)
+		vmf__panic(NULL, bad);
+}
+#else
+#define vmf__order(bad) ((void)0)
+#endif
+
+/* A futex: 0 free, 1 taken, 2 taken and somebody sleeps.  rank 0: a leaf. */
+struct vmf__mutex { _Atomic uint32_t word; uint32_t rank; };
 void vmf__mutex_take(struct vmf__mutex *);
 void vmf__mutex_drop(struct vmf__mutex *);
 void vmf__futex_wait(_Atomic uint32_t *, uint32_t seen, uint64_t ns); /* ns 0: without limit; returns for any reason */
@@ -44,13 +62,18 @@ struct vmf__self {
 	uint32_t slot1;          /* slot + 1; 0: none yet */
 	int tid;
 	uint32_t blocked;        /* depth of vmf__block() */
-	uint32_t handling;       /* depth of our handler of SIGBUS on this thread; its signals are blocked */
+	bool masked;             /* a thread of ours: no signal of the application's is ever delivered to it */
+	uint32_t handling;       /* depth of our handlers on this thread; its signals are blocked */
 	const sigset_t *outside; /* handling: what was blocked before */
 	sigset_t saved;          /* blocked: the mask to go back to */
 	uintptr_t last_page;     /* of the faults that were spurious one after another */
 	uint32_t last_count;
+	uint32_t guess_count;    /* of faults whose access the context does not tell: the same one, on a page shown */
+	uintptr_t guess_pc, guess_page;
 };
 struct vmf__self *vmf__self(void);
+void vmf__self_anew(void);       /* in a child, whose thread is another one / where no thread has a slot */
+void vmf__slots_anew(void);
 uint32_t vmf__slot(void *);      /* host.slot; VMF_NO_SLOT */
 void vmf__block(void *);         /* host.block */
 void vmf__unblock(void *);
@@ -95,6 +118,8 @@ void vmf__watch_clear(struct vmf__watch *); /* reads the eventfd empty */
 int vmf__wait(void *, const uint32_t *word, uint32_t seen, uint64_t ns, bool interruptible); /* host.wait */
 void vmf__wake(void *, const uint32_t *word);                                                /* host.wake */
 uint64_t vmf__now(void *);
+/* Until fd can be read, or for ns at most.  0, or with `interruptible`, in our handler, -VMF_EINTR. */
+int vmf__wait_readable(int fd, uint64_t ns, bool interruptible);
 
 /* -------------------------------------------------------------------------------------- segments: segment.c */
 
@@ -126,6 +151,7 @@ struct vmf__linux {
 	struct vmf_linux_config config;
 	uint64_t features;       /* of the kernel's userfaultfd */
 	int pagemap;             /* /proc/self/pagemap, or -1 */
+	bool guesses;            /* as if no signal's context said whether it was a write (the mask's `access`) */
 	int blank;               /* an empty memfd: what maps it gets SIGBUS */
 	struct vmf__memory memory;
 	struct vmf__mutex lock;  /* segments */

@@ -22,17 +22,12 @@
 
 static uint64_t mark(vmf_pfn pfn, unsigned prot) { return (pfn.n + 1) | (uint64_t)prot << PROT_SHIFT; }
 
-static int host_prot(unsigned prot)
-{
-	return (prot & VMF_R ? PROT_READ : 0) | (prot & VMF_W ? PROT_WRITE : 0) | (prot & VMF_X ? PROT_EXEC : 0);
-}
-
 /* Atomic for who touches it: before, the old mapping; afterwards, the new one. */
 static int replace(uintptr_t va, uint64_t pages, unsigned prot, int fd, off_t at)
 {
 	size_t bytes = pages << VMF__SHIFT;
 
-	if (mmap((void *)va, bytes, host_prot(prot), MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, at) == MAP_FAILED)
+	if (mmap((void *)va, bytes, vmf__host_prot(prot), MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, at) == MAP_FAILED)
 		return vmf__err(errno);
 	(void)madvise((void *)va, bytes, MADV_DONTFORK);
 	return 0;

@@ -7,10 +7,11 @@
  * meanwhile, and a reader that saw it odd or changed looks again.  Its words are read and written atomically one by
  * one.
  */
-#include "local.h"
+#include "fork.h"
 
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #define WINDOWS 65536u /* more than max_map_count lets live */
 #define LOCALS 512u
@@ -24,8 +25,12 @@ static struct {
 	struct vmf__window *table;
 	struct vmf__local *locals;
 	_Atomic uint32_t nlocals; /* below it some have lived */
-	uint32_t ports;
-} registry;
+	uint32_t ports, traps;
+	uint64_t eras;         /* processes in a row, each a child of the one before, that had spaces */
+	_Atomic uint64_t *here; /* a page that no child has: the era of this process, and: somebody begins one */
+	const struct vmf__window *left; /* the table of the era before */
+	uint32_t nleft;
+} registry = { .lock = { .rank = VMF__RANK_TABLE } };
 
 static void lock(void)
 {
@@ -46,8 +51,8 @@ static void *reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* A child of fork has no windows, and what its handler of SIGBUS might do through descriptors that it inherited
- * would be done to the parent: so it finds no window and no local. */
+/* What a child of fork might do through descriptors that it inherited would be done to the parent: so it finds no
+ * window and no local. */
 static void *reserve_here(size_t bytes)
 {
 	void *p = reserve(bytes);
@@ -57,19 +62,56 @@ static void *reserve_here(size_t bytes)
 	return p;
 }
 
+uint64_t vmf__era(void) { return registry.here ? atomic_load_explicit(&registry.here[0], memory_order_acquire) : 0; }
+
+/* In a child: what it has of the tables is a picture of its parent's, taken at any moment. */
+static void begin_era(void)
+{
+	uint64_t no = 0;
+
+	if (!atomic_compare_exchange_strong(&registry.here[1], &no, 1)) {
+		while (!vmf__era())
+			(void)nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
+		return;
+	}
+	registry.left = registry.table;
+	registry.nleft = registry.n;
+	registry.table = NULL;
+	atomic_store(&registry.lock.word, 0);
+	registry.seq = registry.n = registry.nlocals = 0;
+	registry.ports = vmf__child_inherits(); /* then our handler stays */
+	registry.traps = 0;
+	vmf__slots_anew();
+	atomic_store(&registry.here[0], ++registry.eras);
+}
+
+static bool registry_here(void)
+{
+	if (!registry.here) {
+		registry.here = reserve_here(VMF__PAGE);
+		if (registry.here)
+			atomic_store(&registry.here[0], ++registry.eras);
+	}
+	return registry.here;
+}
+
 int vmf__registry_get(void)
 {
-	int err = 0;
+	int err = vmf__child_atfork();
 
+	if (err)
+		return err;
+	if (registry.here && !vmf__era())
+		begin_era();
 	lock();
 	if (!registry.table)
-		registry.table = reserve_here(WINDOWS * sizeof(*registry.table));
+		registry.table = reserve(WINDOWS * sizeof(*registry.table));
 	if (!registry.locals)
 		registry.locals = reserve_here(LOCALS * sizeof(*registry.locals));
-	if (!registry.table || !registry.locals)
+	if (!registry_here() || !registry.table || !registry.locals)
 		err = -VMF_ENOMEM;
 	else if (registry.ports++ == 0)
-		vmf__signal_install();
+		vmf__signal_install(SIGBUS);
 	unlock();
 	return err;
 }
@@ -78,7 +120,23 @@ void vmf__registry_put(void)
 {
 	lock();
 	if (--registry.ports == 0)
-		vmf__signal_remove();
+		vmf__signal_remove(SIGBUS);
+	unlock();
+}
+
+void vmf__registry_trap_get(void)
+{
+	lock();
+	if (registry.traps++ == 0)
+		vmf__signal_install(SIGSEGV);
+	unlock();
+}
+
+void vmf__registry_trap_put(void)
+{
+	lock();
+	if (--registry.traps == 0)
+		vmf__signal_remove(SIGSEGV);
 	unlock();
 }
 
@@ -131,6 +189,8 @@ bool vmf__window_next(uintptr_t va, struct vmf__window *w)
 	uint32_t seq, i;
 	bool there;
 
+	if (!vmf__era())
+		return false;
 	do {
 		seq = read_begin();
 		i = at(va);
@@ -145,6 +205,24 @@ bool vmf__window_find(uintptr_t va, struct vmf__window *w)
 {
 	return vmf__window_next(va, w) && w->va <= va;
 }
+
+/* Of two eras: the child's parent's, and if the child has an era of its own, it is behind. */
+bool vmf__window_left(uint32_t *i, struct vmf__window *w)
+{
+	bool begun = vmf__era();
+	uint32_t n = begun ? 0 : atomic_load_explicit(&registry.n, memory_order_relaxed);
+
+	for (; *i < n + registry.nleft; ++*i) {
+		copy_words(w, *i < n ? &registry.table[*i] : &registry.left[*i - n], WORDS);
+		if (w->va < w->end) {
+			++*i;
+			return true;
+		}
+	}
+	return false;
+}
+
+bool vmf__windows_left_whole(void) { return vmf__era() || !(atomic_load(&registry.seq) & 1); }
 
 /* => lock.  Between the two readers wait or look again. */
 static void write_begin(void)
@@ -289,19 +367,25 @@ int vmf__window_prot(struct vmf__local *local, uintptr_t va, uintptr_t end, unsi
 
 static size_t removed_bytes(uint64_t pages) { return (pages + 63) / 64 * sizeof(uint64_t); }
 
-struct vmf__extent *vmf__extent_new(struct vmf__linux *port, unsigned kind, uint64_t pages)
+struct vmf__extent *vmf__extent_new(struct vmf__linux *port, unsigned kind, bool trap, uint64_t pages)
 {
 	struct vmf__extent *x = vmf__memory_take(&port->memory, sizeof(*x));
 
 	if (!x)
 		return NULL;
 	x->port = port;
+	x->lock.rank = VMF__RANK_TABLE;
 	x->pages = pages;
-	if (kind == VMF__W_COPY)
+	x->fd = -1;
+	if (trap && vmf__trap_extent(x, kind == VMF__W_COPY)) {
+		vmf__extent_free(x);
+		return NULL;
+	}
+	if (kind == VMF__W_COPY && !trap)
 		x->removed = reserve(removed_bytes(pages));
 	if (kind == VMF__W_RAW)
 		x->raw = reserve(pages * sizeof(*x->raw));
-	if ((kind == VMF__W_COPY && !x->removed) || (kind == VMF__W_RAW && !x->raw)) {
+	if ((kind == VMF__W_COPY && !trap && !x->removed) || (kind == VMF__W_RAW && !x->raw)) {
 		vmf__extent_free(x);
 		return NULL;
 	}
@@ -314,6 +398,8 @@ void vmf__extent_free(struct vmf__extent *x)
 		munmap(x->removed, removed_bytes(x->pages));
 	if (x->raw)
 		munmap(x->raw, x->pages * sizeof(*x->raw));
+	if (x->page)
+		vmf__trap_extent_free(x);
 	vmf__memory_give(&x->port->memory, x, sizeof(*x));
 }
 
@@ -329,6 +415,8 @@ struct vmf__local *vmf__local_take(void)
 			l = &registry.locals[i];
 			memset(l, 0, sizeof(*l));
 			l->fd[0] = l->fd[1] = -1;
+			l->reading.rank = VMF_RANK_OUTER;
+			l->showing.rank = VMF__RANK_SHOWING;
 			l->live = 1;
 			if (i >= registry.nlocals)
 				registry.nlocals = i + 1;

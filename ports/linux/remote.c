@@ -58,7 +58,7 @@ static uint32_t full_times(struct vmf__remote *r, vmf_va va, bool entered)
 {
 	uint32_t times = 0, i;
 
-	pthread_mutex_lock(&r->park.lock);
+	vmf__park_lock(&r->park);
 	for (i = 0; i < VMF__FULL && r->full[i].va != va; i++)
 		;
 	if (i < VMF__FULL && entered) {
@@ -71,7 +71,7 @@ static uint32_t full_times(struct vmf__remote *r, vmf_va va, bool entered)
 		}
 		times = ++r->full[i].times;
 	}
-	pthread_mutex_unlock(&r->park.lock);
+	vmf__park_unlock(&r->park);
 	return times;
 }
 
@@ -304,6 +304,56 @@ int vmf__remote_poison(struct vmf__remote *r, vmf_va va, uint64_t bytes)
 	return err;
 }
 
+/* The kernel wants a range to be one mapping: of one that is not, the half is tried, down to a page; and a page that
+ * is no mapping of ours is passed over. */
+static long each_part(int fd, vmf_va va, vmf_va end, size_t page, long (*part)(int, vmf_va, size_t))
+{
+	size_t step = end - va;
+
+	while (va < end) {
+		size_t n = step < end - va ? step : end - va;
+		long done = part(fd, va, n);
+
+		if (done == -ENOENT && n > page) {
+			step = (n / 2 + page - 1) & ~(page - 1);
+			continue;
+		}
+		if (done <= 0 && done != -EEXIST && done != -ENOENT)
+			return done;
+		va += done > 0 ? (size_t)done : page;
+		step = step < end - va ? step * 2 : step;
+	}
+	return 0;
+}
+
+static long poison_part(int fd, vmf_va va, size_t bytes) { return vmf__uffd_poison(fd, va, bytes, 0); }
+
+int vmf__remote_seal(int uffd, vmf_va va, vmf_va end, size_t page)
+{
+	long err = each_part(uffd, va, end, page, poison_part);
+
+	return err == -EINVAL || err == -ENOTTY ? -VMF_ENOSYS : vmf__err((int)err);
+}
+
+static long unregister_part(int fd, vmf_va va, size_t bytes)
+{
+	int err = vmf__uffd_unregister(fd, va, bytes);
+
+	return err == -EINVAL || err == -ENOMEM ? -ENOENT : err ? err : (long)bytes;
+}
+
+void vmf__remote_unregister(int uffd, vmf_va va, vmf_va end)
+{
+	(void)each_part(uffd, va, end, VMF__PAGE, unregister_part);
+}
+
+void vmf__remote_drop_tickets(struct vmf__remote *r)
+{
+	for (uint32_t i = 0; i < VMF__PARK; i++)
+		if (r->park.slot[i].state != VMF__PARK_FREE)
+			vmf_ticket_drop(r->space, &r->park.slot[i].ticket);
+}
+
 void vmf__remote_wake_all(struct vmf__remote *r)
 {
 	vmf__gate_share(&r->gate);
@@ -322,7 +372,7 @@ static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn seg
 	unsigned order;
 
 	(void)segment;
-	if (!(map->flags & VMF_FIXED) || wants_raw || map->flags & VMF_SHARED)
+	if (!(map->flags & VMF_FIXED) || (wants_raw && !r->forks) || map->flags & VMF_SHARED)
 		return -VMF_ENOSYS;
 	if (!within(region, map->va, map->pages))
 		return -VMF_EINVAL;

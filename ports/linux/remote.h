@@ -45,6 +45,8 @@ struct vmf__park {
 	struct vmf__parked slot[VMF__PARK];
 };
 void vmf__park_init(struct vmf__park *);
+void vmf__park_lock(struct vmf__park *);
+void vmf__park_unlock(struct vmf__park *);
 /* A fault was read.  => who reads, so that it is ordered with what is entered */
 void vmf__park_add(struct vmf__park *, vmf_va, unsigned kind, unsigned access);
 /* One that can be tried now, which is the caller's until it is given back; NULL. */
@@ -62,6 +64,13 @@ bool vmf__park_lost(struct vmf__park *);
 
 #define VMF__FULL 8u /* pages remembered that said "exists" and may not */
 
+/* Who serves children of the other process: their descriptor, when the event was read (the layout is that of this
+ * moment; => gate closed), and then, with the gate open, after the core knows what had happened before. */
+struct vmf__remote;
+struct vmf__remote_forks {
+	void (*seen)(struct vmf__remote *, int uffd);
+	void (*told)(struct vmf__remote *);
+};
 struct vmf__remote {
 	struct vmf_pmap pmap;
 	struct vmf_port *port;
@@ -69,6 +78,7 @@ struct vmf__remote {
 	struct vmf_session *session;
 	int uffd;
 	struct vmf_adopt adopt;
+	const struct vmf__remote_forks *forks; /* NULL: children are not served */
 	uint64_t bytes_read;      /* before it was adopted here */
 	const char *zeroes;       /* VMF__HUGE bytes */
 	bool gone;                /* the process; atomic */
@@ -88,6 +98,13 @@ size_t vmf__remote_page(struct vmf__remote *, vmf_va);
 /* One try at a range, as vmf_linux_poison(). */
 int vmf__remote_poison(struct vmf__remote *, vmf_va, uint64_t bytes);
 void vmf__remote_wake_all(struct vmf__remote *);
+/* What is absent in a range is poisoned, whatever is mapped there by now.  0; -VMF_ENOSYS: the kernel cannot;
+ * -VMF_EAGAIN: the layout is changing; -VMF_EGONE: there is no process any more. */
+int vmf__remote_seal(int uffd, vmf_va, vmf_va end, size_t page);
+/* No fault or event of a range is told any more; what is absent and not poisoned reads zero. */
+void vmf__remote_unregister(int uffd, vmf_va, vmf_va end);
+/* Of faults that are parked. */
+void vmf__remote_drop_tickets(struct vmf__remote *);
 
 /* --------------------------------------------------------------------------------------------- inbox.c */
 

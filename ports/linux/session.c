@@ -100,7 +100,7 @@ static bool region_good(const struct vmf_session *s, const struct vmf_session_re
 bool vmf__session_good(const struct vmf_session *s)
 {
 	if (s->magic != MAGIC || s->version != VERSION || s->regions > VMF_SESSION_REGIONS || s->bytes < sizeof(*s) ||
-	    s->bytes > UINT64_MAX / 8)
+	    s->bytes > UINT64_MAX / 8 || s->bytes % (WORD / 8)) /* bitmaps are read by words */
 		return false;
 	for (unsigned i = 0; i < s->regions; i++)
 		if (!region_good(s, s->region + i))

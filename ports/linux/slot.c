@@ -7,6 +7,7 @@
  * one of the few things here that do.
  */
 #include "port.h"
+#include "mask.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -24,6 +25,16 @@ struct vmf__self *vmf__self(void)
 	if (!self.tid)
 		self.tid = (int)syscall(SYS_gettid);
 	return &self;
+}
+
+void vmf__self_anew(void) { self = (struct vmf__self){ 0 }; }
+
+void vmf__slots_anew(void)
+{
+	for (uint32_t i = 0; i < VMF__SLOTS; i++)
+		atomic_store(&owner[i], 0);
+	atomic_store(&searched, 0);
+	self.slot1 = 0;
 }
 
 static bool dead(int tid)
@@ -72,7 +83,7 @@ static void block(bool traps)
 	struct vmf__self *me = &self;
 	sigset_t set;
 
-	if (me->handling || me->blocked++)
+	if (me->masked || me->handling || me->blocked++)
 		return;
 	sigfillset(&set);
 	if (!traps) {
@@ -95,7 +106,7 @@ void vmf__unblock(void *host)
 	struct vmf__self *me = &self;
 
 	(void)host;
-	if (me->handling || --me->blocked)
+	if (me->masked || me->handling || --me->blocked)
 		return;
 	pthread_sigmask(SIG_SETMASK, &me->saved, NULL);
 }
@@ -104,7 +115,7 @@ static long membarrier(int cmd) { return syscall(SYS_membarrier, cmd, 0, 0); }
 
 bool vmf__barrier_there(void)
 {
-	return membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+	return !(vmf__mask() & VMF__MASK_MEMBARRIER) && membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
 }
 
 void vmf__barrier(void *host)

@@ -3,7 +3,7 @@
  * Faults resolved by the thread that has them: in the handler of SIGBUS, and by vmf_touch() before there is a
  * fault; and the system calls that do so where the kernel says EFAULT.
  */
-#include "local.h"
+#include "fork.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,7 +66,9 @@ struct vmf_result vmf__told(const struct vmf__window *w, uintptr_t va)
 
 	if (!untold)
 		return (struct vmf_result){ 0 };
-	if (w->kind == VMF__W_SHARED)
+	if (w->local->forbids)
+		vmf__permit(w->local, va);
+	else if (w->kind == VMF__W_SHARED)
 		(void)madvise((void *)(va & ~(uintptr_t)(VMF__PAGE - 1)), VMF__PAGE, MADV_DONTNEED);
 	return r;
 }
@@ -134,22 +136,26 @@ static struct vmf_result touch_page(const struct vmf__window *w, uintptr_t va, u
 	struct vmf_trap trap = { .va = va, .access = (uint8_t)access, .thread = (uint32_t)vmf__self()->tid };
 	struct vmf_result r = vmf__told(w, va); /* a system call may have run into it, as EFAULT */
 
+	if (w->trap && vmf__trap_again(w->local, va, access))
+		return (struct vmf_result){ 0 };
 	return r.code != VMF_OK ? r : vmf__resolve(w->local, &trap, false);
 }
 
-/* Raw windows know themselves what is entered. */
+/* Raw windows and those that trap know themselves what is entered. */
 static void there(const struct vmf__window *w, uintptr_t va, size_t n, unsigned access, bool *yes)
 {
-	bool known = w->prot & access;
+	bool known = w->prot & access, itself = w->kind == VMF__W_RAW || w->trap;
 
-	if (known && w->kind != VMF__W_RAW)
+	if (known && !itself)
 		known = vmf__resident(w->local->port, va, n, access == VMF_W, yes);
 	for (size_t i = 0; i < n; i++) {
 		struct vmf_entry e = { 0 };
 
-		if (known && w->kind == VMF__W_RAW)
+		if (known && w->trap)
+			vmf__trap_query(w->local, va + (i << VMF__SHIFT), &e);
+		else if (known && itself)
 			(void)vmf__raw_query(w, va + (i << VMF__SHIFT), &e);
-		if (!known || w->kind == VMF__W_RAW)
+		if (!known || itself)
 			yes[i] = e.present && e.prot & access;
 	}
 }
@@ -185,6 +191,8 @@ struct vmf_result vmf_touch(const void *p, size_t bytes, unsigned access)
 		r = touch_window(&w, va, w.end < end ? w.end : end, access);
 		va = w.end;
 	}
+	if (r.code == VMF_OK && (!vmf__era() || vmf__child_inherits()))
+		r = vmf__child_touch((uintptr_t)p & ~(uintptr_t)(VMF__PAGE - 1), end, access);
 	r.flags &= (uint8_t)~VMF_SPURIOUS;
 	return r;
 }
@@ -194,7 +202,7 @@ struct vmf_result vmf_fault_why(const void *p)
 	struct vmf__window w;
 
 	if (!vmf__window_find((uintptr_t)p, &w))
-		return (struct vmf_result){ 0 };
+		return vmf__child_why((uintptr_t)p);
 	return vmf__why_get(&w.local->why, (uintptr_t)p, NULL);
 }
 

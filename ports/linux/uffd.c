@@ -3,6 +3,7 @@
  * The userfaultfd's system calls.  Rules in uffd.h.
  */
 #include "uffd.h"
+#include "mask.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,17 +24,29 @@ static int open_device(void)
 	return fd;
 }
 
+static int refuse(int e)
+{
+	errno = e;
+	return -1;
+}
+
+static int open_call(int flags) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags); }
+
 int vmf__uffd_open(bool *user_only)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	uint64_t mask = vmf__mask();
+	int fd;
 
+	if (mask & VMF__MASK_USERFAULTFD)
+		return -ENOSYS;
 	if (user_only)
 		*user_only = false;
+	fd = mask & VMF__MASK_PRIVILEGE ? refuse(EPERM) : open_call(0);
 	if (fd < 0)
-		fd = open_device();
+		fd = mask & (VMF__MASK_DEVICE | VMF__MASK_PRIVILEGE) ? refuse(ENOENT) : open_device();
 	if (fd >= 0)
 		return fd;
-	fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	fd = mask & VMF__MASK_USER_ONLY ? refuse(EINVAL) : open_call(UFFD_USER_MODE_ONLY);
 	if (user_only)
 		*user_only = true;
 	return fd < 0 ? -errno : fd;
@@ -42,7 +55,12 @@ int vmf__uffd_open(bool *user_only)
 int vmf__uffd_api(int fd, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	uint64_t mask = vmf__mask();
 
+	if (features & mask)
+		return -EINVAL;
+	if (features & VMF__UF_EVENT_FORK && mask & VMF__MASK_PRIVILEGE)
+		return -EPERM;
 	return ioctl(fd, UFFDIO_API, &api) ? -errno : 0;
 }
 
@@ -56,7 +74,7 @@ uint64_t vmf__uffd_features(void)
 	if (ioctl(fd, UFFDIO_API, &api))
 		api.features = 0;
 	close(fd);
-	return api.features;
+	return api.features & ~vmf__mask();
 }
 
 int vmf__uffd_register(int fd, uintptr_t va, size_t bytes, unsigned mode, uint64_t *ioctls)
@@ -112,8 +130,11 @@ long vmf__uffd_cont(int fd, uintptr_t va, size_t bytes, unsigned mode)
 long vmf__uffd_poison(int fd, uintptr_t va, size_t bytes, unsigned mode)
 {
 	struct vmf__uffdio_poison p = { .range = { va, bytes }, .mode = mode };
-	int ret = ioctl(fd, VMF__UFFDIO_POISON, &p);
+	int ret;
 
+	if (vmf__mask() & VMF__UF_POISON)
+		return -EINVAL;
+	ret = ioctl(fd, VMF__UFFDIO_POISON, &p);
 	return filled(ret, p.updated);
 }
 
@@ -135,5 +156,5 @@ bool vmf__uffd_changing(int fd)
 {
 	struct uffdio_writeprotect w = { .range = { 0, 0 } };
 
-	return ioctl(fd, UFFDIO_WRITEPROTECT, &w) && errno == EAGAIN; /* else EINVAL: the range is empty */
+	return fd >= 0 && ioctl(fd, UFFDIO_WRITEPROTECT, &w) && errno == EAGAIN; /* else EINVAL: the range is empty */
 }

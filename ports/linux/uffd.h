@@ -78,6 +78,7 @@ long vmf__uffd_poison(int fd, uintptr_t va, size_t bytes, unsigned mode);
 int vmf__uffd_wp(int fd, uintptr_t va, size_t bytes, bool protect);
 int vmf__uffd_wake(int fd, uintptr_t va, size_t bytes);
 
-/* Is an event unread, or its cause still at work?  Then every call that fills says -EAGAIN.  Changes nothing. */
+/* Is an event unread, or its cause still at work?  Then every call that fills says -EAGAIN.  Changes nothing.
+ * fd -1: no. */
 bool vmf__uffd_changing(int fd);
 #endif

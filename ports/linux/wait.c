@@ -52,6 +52,7 @@ void vmf__mutex_take(struct vmf__mutex *m)
 {
 	uint32_t free = 0;
 
+	vmf__order(vmf_rank_take(m, m->rank ? m->rank : VMF__RANK_LEAF));
 	if (atomic_compare_exchange_strong(&m->word, &free, 1))
 		return;
 	while (atomic_exchange(&m->word, 2) != 0)
@@ -60,6 +61,7 @@ void vmf__mutex_take(struct vmf__mutex *m)
 
 void vmf__mutex_drop(struct vmf__mutex *m)
 {
+	vmf__order(vmf_rank_drop(m));
 	if (atomic_exchange(&m->word, 0) == 2)
 		vmf__futex_wake(&m->word, 1);
 }
@@ -228,6 +230,28 @@ static int sleep_interruptibly(struct vmf__linux *port, const uint32_t *word, ui
 		vmf__watch_put(port, w);
 	if (sfd >= 0)
 		close(sfd);
+	return err;
+}
+
+int vmf__wait_readable(int fd, uint64_t ns, bool interruptible)
+{
+	const struct vmf__self *me = vmf__self();
+	struct pollfd p[2] = { { .fd = -1, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+	struct timespec t = timespec_of(ns);
+	int e = errno, err = 0;
+
+	if (interruptible && me->handling && me->outside) {
+		sigset_t set = deliverable(me);
+
+		p[0].fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+		if (p[0].fd < 0 && signal_pending(&set))
+			err = -VMF_EINTR;
+	}
+	if (!err && ppoll(p, 2, &t, NULL) > 0 && p[0].revents)
+		err = -VMF_EINTR;
+	if (p[0].fd >= 0)
+		close(p[0].fd);
+	errno = e;
 	return err;
 }
 

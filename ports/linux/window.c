@@ -7,6 +7,7 @@
  *	             is in the memfd already (CONTINUE); clean pages are write-protected
  *	not shared   by copy: anonymous memory, registered MISSING; a fault copies (COPY, ZEROPAGE)
  *	with pfns    by offset, see raw.c
+ *	where the kernel has no userfaultfd, or not all of it: see trap.c
  *
  *   - A window is mapped PROT_NONE, registered, and only then opened: what is mapped and not registered reads as
  *     zeroes.
@@ -14,7 +15,7 @@
  *     here may raise an event and wait for it: what is unmapped is taken out of the userfaultfd first; by-offset
  *     windows, which are zapped, have a userfaultfd without EVENT_REMOVE; by-copy windows are never zapped.
  */
-#include "local.h"
+#include "fork.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -27,11 +28,6 @@
 static const char zeroes[VMF__PAGE] __attribute__((aligned(VMF__PAGE)));
 
 static struct vmf__local *local_of(struct vmf_pmap *pmap) { return (struct vmf__local *)pmap; }
-
-static int host_prot(unsigned prot)
-{
-	return (prot & VMF_R ? PROT_READ : 0) | (prot & VMF_W ? PROT_WRITE : 0) | (prot & VMF_X ? PROT_EXEC : 0);
-}
 
 /* --------------------------------------------------------------------------------------------- attach */
 
@@ -57,6 +53,10 @@ static int plan_shared(struct vmf__local *local, const struct vmf_map *map, vmf_
 	p->fd = s->fd;
 	p->at = (off_t)(vmf__segment_page(p->w.segment) << VMF__SHIFT);
 	p->flags = MAP_SHARED;
+	if (local->trap[VMF__W_SHARED]) {
+		p->w.trap = p->w.wp = true;
+		return 0;
+	}
 	p->mode = VMF__UR_MISSING | VMF__UR_MINOR;
 	p->w.wp = local->wp && (map->prot | map->maxprot) & VMF_W;
 	if (p->w.wp)
@@ -70,16 +70,18 @@ static int plan_raw(struct vmf__local *local, const struct vmf_map *map, vmf_pfn
 	p->w.segment.n = segment.n ? segment.n + map->off : 0;
 	p->fd = local->port->blank;
 	p->flags = MAP_SHARED;
-	p->prot = host_prot(map->prot);
+	p->prot = vmf__host_prot(map->prot);
 	return 0;
 }
 
-static int plan_copy(struct plan *p)
+static int plan_copy(const struct vmf__local *local, const struct vmf_map *map, struct plan *p)
 {
 	p->w.kind = VMF__W_COPY;
-	p->fd = -1;
-	p->flags = MAP_PRIVATE | MAP_ANONYMOUS;
-	p->mode = VMF__UR_MISSING;
+	p->w.trap = local->trap[VMF__W_COPY];
+	p->w.forks = local->inherits && !(map->flags & VMF_NOFORK);
+	p->fd = -1; /* trap: the extent's */
+	p->flags = p->w.trap ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+	p->mode = p->w.trap ? 0 : VMF__UR_MISSING;
 	return 0;
 }
 
@@ -91,7 +93,7 @@ static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pf
 	if (map->order || map->pages >> (VMF__SEGMENT_SHIFT - 1))
 		return -VMF_ENOSYS;
 	if (!(map->flags & VMF_SHARED))
-		return wants_raw && !segment.n ? -VMF_ENOSYS : plan_copy(p);
+		return wants_raw && !segment.n ? -VMF_ENOSYS : plan_copy(local, map, p);
 	return wants_raw ? plan_raw(local, map, segment, p) : plan_shared(local, map, segment, p);
 }
 
@@ -111,47 +113,83 @@ static int map_pages(struct vmf__local *local, const struct plan *p, uintptr_t h
 	return err;
 }
 
-/* Gives addresses back.  -VMF_ENOMEM: too many mappings, nothing has changed. */
-static int release(struct vmf__local *local, const struct vmf__window *w)
-{
-	size_t bytes = w->end - w->va;
+static size_t bytes_of(const struct vmf__window *w) { return w->end - w->va; }
 
-	if (w->kind != VMF__W_RAW) {
-		if (mprotect((void *)w->va, bytes, PROT_NONE) && errno == ENOMEM)
-			return -VMF_ENOMEM;
-		(void)vmf__uffd_unregister(local->fd[w->kind], w->va, bytes);
-	}
-	munmap((void *)w->va, bytes);
-	if (w->kind != VMF__W_RAW)
-		(void)vmf__uffd_wake(local->fd[w->kind], w->va, bytes);
-	return 0;
+static unsigned mode_of(const struct vmf__window *w)
+{
+	if (w->kind == VMF__W_COPY)
+		return VMF__UR_MISSING;
+	return VMF__UR_MISSING | VMF__UR_MINOR | (w->wp ? VMF__UR_WP : 0);
 }
 
-/* Takes the extent over. */
+/* Traps and raw pfns have no userfaultfd that would have to be left first. */
+static bool registered(const struct vmf__window *w) { return !w->trap && w->kind != VMF__W_RAW; }
+
+/* From now on nobody can touch it, and unmapping it is no event.  An error: nothing has changed. */
+static int shut(const struct vmf__window *w)
+{
+	int err;
+
+	if (!registered(w))
+		return 0;
+	if (mprotect((void *)w->va, bytes_of(w), PROT_NONE))
+		return vmf__err(errno);
+	err = vmf__err(vmf__uffd_unregister(w->local->fd[w->kind], w->va, bytes_of(w)));
+	if (err)
+		(void)mprotect((void *)w->va, bytes_of(w), vmf__host_prot(w->prot));
+	return err;
+}
+
+/* It cannot be unmapped after all.  Leaving the userfaultfd has made clean pages writable, so entries are forgotten; and
+ * what cannot be registered again stays shut, because it would show zeroes. */
+static void reopen(const struct vmf__window *w)
+{
+	if (!registered(w) || vmf__uffd_register(w->local->fd[w->kind], w->va, bytes_of(w), mode_of(w), NULL))
+		return;
+	if (w->kind == VMF__W_SHARED && madvise((void *)w->va, bytes_of(w), MADV_DONTNEED))
+		return;
+	(void)mprotect((void *)w->va, bytes_of(w), vmf__host_prot(w->prot));
+}
+
+/* Never opened, and not in the table.  What the kernel will not take stays shut: with an event that nobody reads,
+ * munmap() would never return. */
+static void throw_away(const struct vmf__window *w)
+{
+	if (w->trap)
+		(void)vmf__trap_release(w);
+	else if (!registered(w) || !vmf__uffd_unregister(w->local->fd[w->kind], w->va, bytes_of(w)))
+		(void)munmap((void *)w->va, bytes_of(w));
+}
+
+/* Takes the extent over, and the addresses. */
 static int open_window(struct vmf__local *local, const struct plan *p)
 {
 	uintptr_t va = p->w.va;
 	int err = 0;
 
-	(void)madvise((void *)va, p->bytes, MADV_DONTFORK);
-	if (p->mode)
+	/* A child that had it, and no userfaultfd, would read zeroes. */
+	if (!p->w.forks && madvise((void *)va, p->bytes, MADV_DONTFORK))
+		err = -VMF_ENOMEM;
+	if (!err && p->mode)
 		err = vmf__err(vmf__uffd_register(local->fd[p->w.kind], va, p->bytes, p->mode, NULL));
 	if (!err)
 		err = vmf__window_add(&p->w);
 	if (err) {
+		throw_away(&p->w);
 		vmf__extent_free(p->w.extent);
 		return err;
 	}
-	if (!p->mode || mprotect((void *)va, p->bytes, host_prot(p->w.prot)) == 0)
+	if (p->w.trap || !p->mode || mprotect((void *)va, p->bytes, vmf__host_prot(p->w.prot)) == 0)
 		return 0;
 	(void)vmf__window_drop(local, va, p->w.end);
+	throw_away(&p->w);
 	return -VMF_ENOMEM;
 }
 
 static void describe(const struct vmf__window *w, struct vmf_window *out)
 {
 	out->store = w->kind == VMF__W_COPY ? VMF_BY_COPY : VMF_BY_OFFSET;
-	out->cow = false;
+	out->cow = w->kind == VMF__W_COPY && !w->trap;
 	out->protect = w->wp;
 	out->zero = w->kind == VMF__W_COPY;
 	out->raw = w->kind == VMF__W_RAW;
@@ -166,19 +204,26 @@ static int attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, b
 	struct plan p;
 	int err = plan_make(local, map, segment, wants_raw, &p);
 
+	if (!err && p.w.forks && !atomic_load(&local->family))
+		err = vmf__family_start(local);
 	if (err)
 		return err;
+	p.w.extent = vmf__extent_new(local->port, p.w.kind, p.w.trap, map->pages);
+	if (!p.w.extent)
+		return -VMF_ENOMEM;
+	if (p.w.trap && p.w.kind == VMF__W_COPY)
+		p.fd = p.w.extent->fd;
 	err = map_pages(local, &p, map->va, map->flags & VMF_FIXED, &p.w.va);
-	if (err)
-		return err;
-	p.w.end = p.w.va + p.bytes;
-	p.w.extent = vmf__extent_new(local->port, p.w.kind, map->pages);
-	err = p.w.extent ? open_window(local, &p) : -VMF_ENOMEM;
 	if (err) {
-		(void)release(local, &p.w);
+		vmf__extent_free(p.w.extent);
 		return err;
 	}
+	p.w.end = p.w.va + p.bytes;
+	err = open_window(local, &p);
+	if (err)
+		return err;
 	map->va = p.w.va;
+	map->flags |= p.w.forks ? 0 : VMF_NOFORK;
 	describe(&p.w, out);
 	return 0;
 }
@@ -207,10 +252,114 @@ static int each(struct vmf__local *local, vmf_va va, uint64_t pages, window_step
 
 static uint64_t pages_of(const struct vmf__window *w) { return (w->end - w->va) >> VMF__SHIFT; }
 
-static int release_step(const struct vmf__window *w, unsigned arg)
+static int reopen_step(const struct vmf__window *w, unsigned arg)
 {
 	(void)arg;
-	return release(w->local, w);
+	reopen(w);
+	return 0;
+}
+
+static int wake_step(const struct vmf__window *w, unsigned arg)
+{
+	(void)arg;
+	if (registered(w))
+		(void)vmf__uffd_wake(w->local->fd[w->kind], w->va, bytes_of(w));
+	return 0;
+}
+
+static int trap_step(const struct vmf__window *w, unsigned arg)
+{
+	(void)arg;
+	return w->trap ? vmf__trap_release(w) : 0;
+}
+
+static void reopen_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	(void)each(local, va, (end - va) >> VMF__SHIFT, reopen_step, 0);
+}
+
+/* All windows of the range, or none. */
+static int shut_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	struct vmf__window w;
+	int err = 0;
+
+	for (uintptr_t at = va; !err && at < end && vmf__window_next(at, &w) && w.va < end;) {
+		uintptr_t next = w.end;
+
+		vmf__window_clip(&w, va, end);
+		if (w.local == local)
+			err = shut(&w);
+		if (err)
+			reopen_all(local, va, w.va);
+		at = next;
+	}
+	return err;
+}
+
+/* The next windows of the range that follow each other without a gap, in which may be what is somebody else's; false:
+ * there are no more. */
+static bool next_run(struct vmf__local *local, uintptr_t *va, uintptr_t *to, uintptr_t end)
+{
+	struct vmf__window w;
+	bool some = false;
+
+	for (uintptr_t at = *va; at < end && vmf__window_next(at, &w) && w.va < end; at = w.end) {
+		bool ours = w.local == local && !w.trap;
+
+		if (some && (!ours || w.va != *to))
+			break;
+		vmf__window_clip(&w, *va, end);
+		if (!ours)
+			continue;
+		*va = some ? *va : w.va;
+		*to = w.end;
+		some = true;
+	}
+	return some;
+}
+
+/* One munmap() for all of it, which does all or nothing. */
+static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	uintptr_t to;
+
+	for (uintptr_t at = va; next_run(local, &at, &to, end); at = to) {
+		if (!munmap((void *)at, to - at))
+			continue;
+		reopen_all(local, at, end);
+		(void)vmf__window_drop(local, va, at);
+		return -VMF_ENOMEM;
+	}
+	return 0;
+}
+
+/* Gives the addresses back.  An error (too many mappings): nothing has changed.  => showing */
+static int release(struct vmf__local *local, uintptr_t va, uint64_t pages)
+{
+	uintptr_t end = va + (pages << VMF__SHIFT);
+	int err = shut_all(local, va, end);
+
+	if (!err)
+		err = unmap_all(local, va, end);
+	if (!err)
+		err = each(local, va, pages, trap_step, 0);
+	if (err)
+		return err;
+	(void)each(local, va, pages, wake_step, 0);
+	return vmf__window_drop(local, va, end);
+}
+
+void vmf__windows_leave(struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	struct vmf__window w;
+
+	for (uintptr_t at = va; at < end && vmf__window_next(at, &w) && w.va < end; at = w.end) {
+		vmf__window_clip(&w, va, end);
+		if (w.local == local && mprotect((void *)w.va, bytes_of(&w), PROT_NONE))
+			local->kept |= registered(&w);
+	}
+	(void)vmf__window_drop(local, va, end);
 }
 
 static int detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *g)
@@ -221,13 +370,18 @@ static int detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_g
 	(void)g;
 	/* The application may have unmapped it itself, and somebody else may have the addresses by now. */
 	err = vmf__events_settle(local);
-	if (!err)
-		err = each(local, va, pages, release_step, 0);
-	if (err)
+	if (err && !local->closing)
 		return err;
 	vmf__block(NULL);
 	vmf__gate_share(&local->gate);
-	err = vmf__window_drop(local, va, va + (pages << VMF__SHIFT));
+	vmf__mutex_take(&local->showing);
+	if (!err)
+		err = release(local, va, pages);
+	if (err && local->closing) {
+		vmf__windows_leave(local, va, va + (pages << VMF__SHIFT));
+		err = 0;
+	}
+	vmf__mutex_drop(&local->showing);
 	vmf__gate_unshare(&local->gate);
 	vmf__unblock(NULL);
 	return err;
@@ -240,6 +394,8 @@ static int remove_step(const struct vmf__window *w, unsigned arg)
 		return vmf__raw_blank(w, w->va, pages_of(w));
 	if (w->kind == VMF__W_COPY)
 		return 0;
+	if (w->trap)
+		return vmf__trap_hide(w);
 	if (madvise((void *)w->va, w->end - w->va, MADV_DONTNEED) && errno != ENOMEM)
 		return vmf__err(errno);
 	return 0;
@@ -284,10 +440,18 @@ static int protect_step(const struct vmf__window *w, unsigned prot)
 	 * again. */
 	if (w->kind == VMF__W_RAW)
 		return vmf__raw_blank(&as, w->va, pages_of(w));
+	if (w->trap)
+		return vmf__trap_hide(w);
 	err = w->kind == VMF__W_SHARED && !w->wp ? remove_step(w, 0) : 0;
-	if (!err && mprotect((void *)w->va, w->end - w->va, host_prot(prot)))
+	if (!err && mprotect((void *)w->va, w->end - w->va, vmf__host_prot(prot)))
 		err = vmf__err(errno);
 	return err;
+}
+
+static int hide_step(const struct vmf__window *w, unsigned arg)
+{
+	(void)arg;
+	return w->trap ? vmf__trap_hide(w) : 0;
 }
 
 static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned prot)
@@ -297,13 +461,20 @@ static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned pr
 
 	if (!err)
 		err = each(local, va, pages, protect_step, prot);
-	return err ? err : vmf__window_prot(local, va, va + (pages << VMF__SHIFT), prot);
+	if (!err)
+		err = vmf__window_prot(local, va, va + (pages << VMF__SHIFT), prot);
+	/* Somebody may just have shown a page as the window was. */
+	if (!err && local->trap[VMF__W_COPY])
+		(void)each(local, va, pages, hide_step, 0);
+	return err;
 }
 
 /* Forgetting does as well: where the kernel will not write-protect at the moment, and over long ranges, where
  * write-protecting leaves a mark, and the tables for it, for every page that was never touched. */
 static int clean_step(const struct vmf__window *w, unsigned arg)
 {
+	if (w->trap)
+		return w->kind == VMF__W_SHARED ? vmf__trap_clean(w) : 0;
 	if (w->wp && pages_of(w) <= CLEAN_MAX && vmf__uffd_wp(w->local->fd[w->kind], w->va, w->end - w->va, true) == 0)
 		return 0;
 	return remove_step(w, arg);
@@ -413,6 +584,8 @@ static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
 {
 	unsigned mode = w->local->mode == VMF_IN_CONTEXT ? VMF__UM_DONTWAKE : 0;
 
+	if (w->trap)
+		return vmf__trap_enter(w, run);
 	switch (w->kind) {
 	case VMF__W_SHARED:
 		return enter_shared(w, run, mode);
@@ -460,6 +633,10 @@ static int query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *e)
 		return 0;
 	if (w.kind == VMF__W_RAW)
 		return vmf__raw_query(&w, va, e);
+	if (w.trap) {
+		vmf__trap_query(local, va, e);
+		return 0;
+	}
 	if (!vmf__resident(local->port, va, 1, false, &there) || !vmf__resident(local->port, va, 1, true, &writable))
 		return -VMF_ENOSYS;
 	e->present = there;
@@ -480,6 +657,8 @@ static int take(struct vmf_pmap *pmap, vmf_va va, void *page)
 
 	if (!vmf__window_find(va, &w) || w.local != local || w.kind != VMF__W_COPY)
 		return -VMF_EFAULT;
+	if (w.trap)
+		return vmf__trap_take(&w, va, page);
 	if (!vmf__resident(local->port, va, 1, false, &there))
 		return -VMF_ENOSYS;
 	if (!there || process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)VMF__PAGE)

@@ -32,6 +32,7 @@ struct metal_cpu {
 	struct vmf_space *space;
 	struct vmf_result failed; /* of the last access that could not be resolved */
 	uint32_t traps, retries;
+	enum { METAL_FETCHES_NOT, METAL_FETCHES, METAL_FETCH_FAILED } fetch;
 };
 extern struct metal_cpu metal_cpu;
 
@@ -42,6 +43,9 @@ _Noreturn void metal_die(const char *what, uintptr_t cause, vmf_va, uintptr_t pc
 void metal_puts(const char *);
 void metal_put_hex(uintptr_t);
 void metal_put_dec(uint32_t);
+
+/* A random sequence of operations, compared with a reference; with nothing mapped at the start of the space. */
+bool metal_model(struct metal_host *, struct vmf_port *, struct vmf_space *);
 
 /* The program. */
 void metal_main(void);
@@ -57,7 +61,11 @@ struct board {
 	uint32_t word_at, word; /* a register in the device range, and what it reads */
 	struct vmf_attr weak;  /* attributes that do not cover the device range's */
 	uint32_t bolts;        /* pages that can be bolted at a time */
+	uint32_t spaces;       /* that there can be; 0: one */
 	uint32_t answer[2];    /* instructions of a function that returns 42 */
+	/* A function of one word that returns what is in the bits of code_mask, moved down; 0: there is none, or what may
+	 * not be executed cannot be told. */
+	uint32_t code, code_mask, code_shift;
 };
 extern const struct board board;
 
@@ -65,9 +73,11 @@ void board_putc(char);
 _Noreturn void board_exit(unsigned status);
 uint64_t board_ns(void);
 void *board_bytes(vmf_pfn);
-/* The pmap of the one space, and translation on.  NULL: no memory. */
-struct vmf_pmap *board_pmap(struct vmf_port *, struct metal_heap *);
-void board_pmap_gone(void);
+/* The pmap of space i.  NULL: no memory. */
+struct vmf_pmap *board_pmap(struct vmf_port *, struct metal_heap *, unsigned i);
+/* From its return on the CPU translates by that of space i. */
+void board_use(unsigned i);
+void board_pmap_gone(unsigned i);
 /* Does the hardware's own entry for va say so?  (Not the pmap's tables: what the CPU uses.) */
 bool board_shows(vmf_va, vmf_pfn, struct vmf_attr);
 /* Does no address have two entries in the TLB?  True where that cannot happen. */

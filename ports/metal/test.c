@@ -60,16 +60,43 @@ static bool shows(struct stage *stage, vmf_va va, vmf_pfn pfn, struct vmf_attr a
 	return board_shows(va, pfn, attr);
 }
 
+static void enter_space(struct vmf_space *space, unsigned i)
+{
+	metal_cpu.space = space;
+	board_use(i);
+}
+
+/* The other space is copied, entered, left and forgotten. */
+static unsigned in_a_copy(struct stage *stage, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
+{
+	struct vmf_pmap *pmap = board_pmap(stage->port, &host.heap, 1);
+	struct stage child = *stage;
+	unsigned got = 0;
+
+	if (!pmap || vmf_space_create(stage->port, &child.space, pmap))
+		return 0;
+	if (!vmf_space_copy(child.space, stage->space)) {
+		enter_space(child.space, 1);
+		got = f(&child, va);
+		enter_space(stage->space, 0);
+	}
+	vmf_space_destroy(child.space);
+	board_pmap_gone(1);
+	stage->failed = child.failed;
+	return got;
+}
+
 static void setup(void)
 {
 	st = (struct stage){
 		.name = board.name, .port = st.port, .space = st.space, .store = VMF_BY_ADDRESS, .flags = VMF_SHARED,
 		.bolts = board.bolts, .device = board.device, .word_at = board.word_at, .word = board.word, .weak = board.weak,
 		.answer = { board.answer[0], board.answer[1] }, .peek = peek, .poke = poke, .touch = touch, .run = run,
-		.poll = poll, .patience = 10000, .shows = shows, .put = metal_puts,
-		.cannot = { [STAGE_SCRATCH] = "its register cannot be written", [STAGE_PRIVATE] = "no windows by copy",
+		.poll = poll, .patience = 10000, .shows = shows, .fork = in_a_copy, .put = metal_puts,
+		.cannot = { [STAGE_SCRATCH] = "its register cannot be written",
 			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
-			    [STAGE_BOLTS] = board.bolts ? NULL : "no bolts" },
+			    [STAGE_BOLTS] = board.bolts ? NULL : "no bolts",
+			    [STAGE_FORK] = board.spaces > 1 ? NULL : "one space has the whole TLB" },
 	};
 }
 
@@ -90,9 +117,9 @@ static bool boot(void)
 		metal_puts(vmf_err_str(err));
 		return false;
 	}
-	pmap = board_pmap(st.port, &host.heap);
+	pmap = board_pmap(st.port, &host.heap, 0);
 	err = pmap ? vmf_space_create(st.port, &st.space, pmap) : -VMF_ENOMEM;
-	metal_cpu.space = st.space;
+	enter_space(st.space, 0);
 	return !err;
 }
 
@@ -181,7 +208,7 @@ static void test_end(void)
 	list_check(&st, !vmf_phys_remove(st.port, board.ram.first), "end: no frame is in use");
 	metal_cpu.space = NULL;
 	vmf_space_destroy(st.space);
-	board_pmap_gone();
+	board_pmap_gone(0);
 	vmf_port_destroy(st.port);
 	list_check(&st, host.heap.live == 0, "end: and no memory");
 }
@@ -202,6 +229,7 @@ void metal_main(void)
 	test_registers();
 	test_tlb();
 	list_run(&st);
+	list_check(&st, metal_model(&host, st.port, st.space), "model: a random sequence of operations");
 	test_end();
 	board_exit((unsigned)list_end(&st));
 }

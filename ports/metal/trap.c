@@ -36,6 +36,11 @@ uintptr_t metal_trap(vmf_va va, unsigned access, uintptr_t pc)
 	if (r.code == VMF_OK)
 		return pc;
 	metal_cpu.failed = r;
+	/* A call: what follows the access that failed returns to the caller, too. */
+	if (access == VMF_X && metal_cpu.fetch == METAL_FETCHES) {
+		metal_cpu.fetch = METAL_FETCH_FAILED;
+		return (uintptr_t)board_access_failed;
+	}
 	if (pc < (uintptr_t)board_access || pc >= (uintptr_t)board_access_end)
 		metal_die("a fault that cannot be resolved", access, va, pc);
 	return (uintptr_t)board_access_failed;

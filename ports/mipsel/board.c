@@ -81,7 +81,7 @@ uintptr_t mips_trap(uint32_t cause, vmf_va va, uintptr_t pc)
 
 /* ------------------------------------------------------------------------------------------------ the pmap */
 
-struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap)
+struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap, unsigned i)
 {
 	struct vmf_softtlb_config config = {
 		.port = port, .self = heap, .lo = 0x00400000, .hi = 0x70000000, .page_shift = 12, .pair = 1,
@@ -90,12 +90,17 @@ struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap)
 		.clear = mips_tlb_clear, .icache = mips_icache,
 	};
 
+	(void)i;
 	mips_tlb_init(BOLTS);
 	return vmf_softtlb_init(&tlb, &config) ? NULL : &tlb.pmap;
 }
 
-void board_pmap_gone(void)
+/* The TLB is always on. */
+void board_use(unsigned i) { (void)i; }
+
+void board_pmap_gone(unsigned i)
 {
+	(void)i;
 	vmf_softtlb_fini(&tlb);
 }
 

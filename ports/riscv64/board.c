@@ -12,6 +12,8 @@
 #define VIRTIO 0x10001000u
 #define FINISHER ((volatile uint32_t *)0x100000)
 
+#define BOARD_SPACES 2u
+
 uintptr_t riscv_trap(uintptr_t cause, vmf_va, uintptr_t pc);
 
 const struct board board = {
@@ -24,12 +26,17 @@ const struct board board = {
 	.word_at = 0, /* the magic value of the first virtio transport: "virt" */
 	.word = 0x74726976,
 	.weak = { .type = VMF_WC },
+	.spaces = BOARD_SPACES,
 	.answer = { 0x02a00513, 0x00008067 }, /* li a0, 42; ret */
+	.code = 0x80824501, /* c.li a0, 0 to 31; c.jr ra */
+	.code_mask = 31 << 2,
+	.code_shift = 2,
 };
 
-static struct vmf_ptwalk walk;
+static struct vmf_ptwalk walk[BOARD_SPACES];
 static struct vmf_sv39_memory memory = { { RAM >> 12 }, RAM_BYTES >> 12 };
-static uintptr_t root[512] __attribute__((aligned(4096)));
+static uintptr_t root[BOARD_SPACES][512] __attribute__((aligned(4096)));
+static unsigned used; /* whose tables the CPU walks */
 static struct metal_heap *table_heap;
 
 /* ------------------------------------------------------------------------------------------------- the CPU */
@@ -135,34 +142,34 @@ static uintptr_t identity(uintptr_t va, unsigned prot, unsigned type)
 	return vmf_sv39.encode(&memory, &e, 2, &entry) ? entry : 0;
 }
 
-struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap)
+struct vmf_pmap *board_pmap(struct vmf_port *port, struct metal_heap *heap, unsigned i)
 {
 	struct vmf_ptwalk_config config = {
-		.format = &vmf_sv39, .port = port, .self = &memory, .lo = 64 * GIB, .hi = 128 * GIB, .root = root,
+		.format = &vmf_sv39, .port = port, .self = &memory, .lo = 64 * GIB, .hi = 128 * GIB, .root = root[i],
 		.reserve = 8, .take = table_take, .give = table_give, .bytes = table_bytes, .flush = flush,
 		.icache = icache,
 	};
-	uintptr_t satp;
-
 	table_heap = heap;
-	root[0] = identity(0, VMF_R | VMF_W, VMF_DEVICE);
-	root[RAM / GIB] = identity(RAM, VMF_R | VMF_W | VMF_X, VMF_WB);
-	if (vmf_ptwalk_init(&walk, &config))
-		return NULL;
-	satp = (uintptr_t)8 << 60 | (uintptr_t)root >> 12;
-	__asm__ volatile("sfence.vma; csrw satp, %0; sfence.vma" ::"r"(satp) : "memory");
-	return &walk.pmap;
+	root[i][0] = identity(0, VMF_R | VMF_W, VMF_DEVICE);
+	root[i][RAM / GIB] = identity(RAM, VMF_R | VMF_W | VMF_X, VMF_WB);
+	return vmf_ptwalk_init(&walk[i], &config) ? NULL : &walk[i].pmap;
 }
 
-void board_pmap_gone(void)
+/* Without address space numbers: what was cached of the other's tables goes. */
+void board_use(unsigned i)
 {
-	vmf_ptwalk_fini(&walk);
+	uintptr_t satp = (uintptr_t)8 << 60 | (uintptr_t)root[i] >> 12;
+
+	used = i;
+	__asm__ volatile("sfence.vma; csrw satp, %0; sfence.vma" ::"r"(satp) : "memory");
 }
+
+void board_pmap_gone(unsigned i) { vmf_ptwalk_fini(&walk[i]); }
 
 /* By hand, and by the manual: not with the code that made the tables. */
 bool board_shows(vmf_va va, vmf_pfn pfn, struct vmf_attr attr)
 {
-	const uint64_t *table = (const uint64_t *)root;
+	const uint64_t *table = (const uint64_t *)root[used];
 	uint64_t entry = table[va >> 30 & 511];
 
 	for (unsigned shift = 21; shift >= 12; shift -= 9) {

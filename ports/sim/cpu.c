@@ -104,8 +104,10 @@ static struct vmf_result access_range(struct vmf_space *space, struct access a, 
 			a.n = n;
 		r = access_page(space, &a);
 		a.va += a.n;
-		a.to += a.to ? a.n : 0;
-		a.from += a.from ? a.n : 0;
+		if (a.to)
+			a.to += a.n;
+		if (a.from)
+			a.from += a.n;
 	}
 	return r;
 }
@@ -138,7 +140,7 @@ int vmf_sim_space(struct vmf_sim *sim, struct vmf_space **out)
 	m->sim = sim;
 	m->bolts = sim->config.bolts;
 	m->reserve = sim->config.store == VMF_BY_COPY ? 64 : VMF_RUN_MAX;
-	err = vmf__sim_supply(&m->pmap);
+	err = vmf__sim_buckets(m, 4096) ? vmf__sim_supply(&m->pmap) : -VMF_ENOMEM;
 	if (!err)
 		err = vmf_space_create(sim->port, &m->space, &m->pmap);
 	if (!err) {
@@ -149,12 +151,14 @@ int vmf_sim_space(struct vmf_sim *sim, struct vmf_space **out)
 	return err;
 }
 
-void vmf_sim_space_close(struct vmf_space *space)
+int vmf_sim_space_close(struct vmf_space *space)
 {
 	struct sim_mmu *m = mmu_of(space);
+	int err = vmf_space_destroy(space);
 
-	vmf_space_destroy(space);
-	vmf__sim_mmu_free(m);
+	if (!err)
+		vmf__sim_mmu_free(m);
+	return err;
 }
 
 void vmf_sim_forget(struct vmf_space *space, vmf_va va, uint64_t pages)
@@ -174,6 +178,21 @@ void vmf_sim_forget(struct vmf_space *space, vmf_va va, uint64_t pages)
 		vmf_lock_take(m->sim->port, &m->lock);
 	}
 	vmf_lock_drop(m->sim->port, &m->lock);
+}
+
+int vmf_sim_move(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pages)
+{
+	struct sim_mmu *m = mmu_of(space);
+	vmf_va bytes = vmf__sim_span(m, pages);
+	int err = from - to < bytes || to - from < bytes ? -VMF_EINVAL : vmf_unmap(space, to, pages);
+
+	if (err)
+		return err;
+	vmf_lock_take(m->sim->port, &m->lock);
+	err = vmf__sim_move(m, from, to, pages);
+	m->unflushed = 0; /* whoever looks now looks at the new place */
+	vmf_lock_drop(m->sim->port, &m->lock);
+	return err ? err : vmf_space_moved(space, from, to, pages);
 }
 
 uint64_t vmf_sim_unflushed(struct vmf_space *space)

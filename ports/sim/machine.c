@@ -268,6 +268,13 @@ static void host_trace(void *self, struct vmf_space *space, vmf_va va, unsigned 
 
 /* --------------------------------------------------------------------------------------- the machine */
 
+static void host_panic(void *self, const char *what)
+{
+	(void)self;
+	fprintf(stderr, "vmfault sim: %s\n", what);
+	abort();
+}
+
 static void fill_host(struct vmf_sim *sim)
 {
 	sim->host = (struct vmf_host_ops){
@@ -279,6 +286,7 @@ static void fill_host(struct vmf_sim *sim)
 		.wait = host_wait,
 		.wake = host_wake,
 		.now = host_now,
+		.panic = host_panic,
 	};
 	if (!sim->config.fences && have_barrier())
 		sim->host.barrier = host_barrier;
@@ -293,16 +301,12 @@ static void fill_host(struct vmf_sim *sim)
 
 static int config_in(struct vmf_sim_config *to, const struct vmf_sim_config *from)
 {
-	const uint8_t *tail = (const uint8_t *)from;
+	int err;
 
 	*to = (struct vmf_sim_config){ 0 };
-	if (from && from->size < sizeof(from->size))
-		return -VMF_EINVAL;
-	for (uint32_t i = sizeof(*to); from && i < from->size; i++)
-		if (tail[i])
-			return -VMF_E2BIG;
-	if (from)
-		memcpy(to, from, from->size < sizeof(*to) ? from->size : sizeof(*to));
+	err = from ? vmf_struct_in(to, sizeof(*to), from, offsetof(struct vmf_sim_config, store)) : 0;
+	if (err)
+		return err;
 	if (!to->page_shift)
 		to->page_shift = 12;
 	if (!to->ram_pages)

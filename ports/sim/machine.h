@@ -62,20 +62,23 @@ struct sim_range {
 	uint8_t prot;
 	bool bolts;
 };
-#define BUCKETS 4096u
+struct sim_chunk;
+struct sim_place { vmf_va va; struct sim_chunk *of; };
 struct sim_mmu {
 	struct vmf_pmap pmap;
 	struct vmf_sim *sim;
 	struct vmf_space *space;
 	struct vmf_lock lock; /* all that follows */
-	struct sim_entry *bucket[BUCKETS];
+	struct sim_entry **bucket;
+	uint32_t buckets, entries; /* buckets: a power of two */
 	struct sim_entry *spare;
 	uint32_t spares;
 	uint32_t bolts; /* not reserved */
 	uint32_t orders; /* bit i: some entry of order i was made */
 	uint32_t reserve; /* what supply() fills `spare` up to */
-	struct sim_range *range;
-	uint32_t ranges, room;
+	struct sim_place *chunk; /* of ranges; by address */
+	uint32_t chunks, places, spare_chunks;
+	struct sim_chunk *spare_chunk;
 	uint64_t unflushed;
 };
 extern const struct vmf_pmap_ops vmf__sim_pmap_ops;
@@ -93,13 +96,16 @@ static inline vmf_va vmf__sim_range_end(const struct sim_mmu *m, const struct si
 int vmf__sim_supply(struct vmf_pmap *);
 void vmf__sim_mmu_free(struct sim_mmu *);
 
-/* mmu.c: all with the lock held. */
-uint32_t vmf__sim_range_at(const struct sim_mmu *, vmf_va); /* index of the first range that ends after va */
+/* ranges.c and mmu.c: all with the lock held. */
+struct sim_range *vmf__sim_range_after(struct sim_mmu *, vmf_va); /* the first that ends after va; NULL: none */
 struct sim_range *vmf__sim_range(struct sim_mmu *, vmf_va); /* NULL: none */
-bool vmf__sim_ranges_room(struct sim_mmu *, uint32_t more); /* false: no memory */
-void vmf__sim_range_insert(struct sim_mmu *, uint32_t index, struct sim_range);
-void vmf__sim_range_cut(struct sim_mmu *, vmf_va); /* makes va a boundary; there is room for one more */
+bool vmf__sim_ranges_room(struct sim_mmu *); /* for two more; false: no memory */
+void vmf__sim_range_insert(struct sim_mmu *, struct sim_range);
+bool vmf__sim_range_take(struct sim_mmu *, vmf_va, vmf_va end, struct sim_range *); /* the first there; false: none */
+void vmf__sim_range_cut(struct sim_mmu *, vmf_va); /* makes va a boundary */
+void vmf__sim_ranges_free(struct sim_mmu *);
 
+bool vmf__sim_buckets(struct sim_mmu *, uint32_t n); /* so many; false: no memory, and all is as before */
 struct sim_entry *vmf__sim_find(struct sim_mmu *, vmf_va);                 /* NULL: none */
 struct sim_entry *vmf__sim_make(struct sim_mmu *, vmf_va, unsigned order); /* NULL: no spare */
 /* An entry that was forgotten, and shows the same as before, comes back with the reference that it has. */
@@ -111,5 +117,6 @@ void vmf__sim_drop(struct sim_mmu *, vmf_va, uint64_t pages, bool owned, struct 
 void vmf__sim_limit(struct sim_mmu *, vmf_va, uint64_t pages, uint8_t prot); /* they lose what prot does not allow */
 int vmf__sim_protect_ranges(struct sim_mmu *, vmf_va, uint64_t pages, uint8_t prot);
 bool vmf__sim_forget(struct sim_mmu *, vmf_va); /* one page; false: no spare */
+int vmf__sim_move(struct sim_mmu *, vmf_va from, vmf_va to, uint64_t pages); /* nothing is at `to` */
 
 #endif

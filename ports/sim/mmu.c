@@ -1,76 +1,39 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated MMU: a hash of entries, and the ranges that areas were attached to.  An entry is found by every page
- * that it covers.  Everything here is called with the MMU's lock held.
+ * The simulated MMU: a hash of entries.  An entry is found by every page that it covers.  Everything here is called with the MMU's lock held.
  */
 #include <stdlib.h>
 #include <string.h>
 #include "machine.h"
 
-/* ------------------------------------------------------------------------------------------- ranges */
-
-uint32_t vmf__sim_range_at(const struct sim_mmu *m, vmf_va va)
-{
-	uint32_t i = 0;
-
-	while (i < m->ranges && vmf__sim_range_end(m, &m->range[i]) <= va)
-		i++;
-	return i;
-}
-
-struct sim_range *vmf__sim_range(struct sim_mmu *m, vmf_va va)
-{
-	uint32_t i = vmf__sim_range_at(m, va);
-
-	return i < m->ranges && m->range[i].va <= va ? &m->range[i] : NULL;
-}
-
-bool vmf__sim_ranges_room(struct sim_mmu *m, uint32_t more)
-{
-	struct sim_range *bigger;
-
-	if (m->ranges + more <= m->room)
-		return true;
-	bigger = realloc(m->range, (m->room * 2 + 16) * sizeof(*bigger));
-	if (!bigger)
-		return false;
-	m->range = bigger;
-	m->room = m->room * 2 + 16;
-	return true;
-}
-
-void vmf__sim_range_insert(struct sim_mmu *m, uint32_t i, struct sim_range r)
-{
-	memmove(m->range + i + 1, m->range + i, (m->ranges - i) * sizeof(r));
-	m->range[i] = r;
-	m->ranges++;
-}
-
-/* Makes va a boundary.  There is room for one more. */
-void vmf__sim_range_cut(struct sim_mmu *m, vmf_va va)
-{
-	struct sim_range *r = vmf__sim_range(m, va), tail;
-	uint64_t head;
-
-	if (!r || r->va == va)
-		return;
-	head = (va - r->va) >> m->sim->config.page_shift;
-	tail = *r;
-	tail.va = va;
-	tail.pages -= head;
-	if (tail.segment.n)
-		tail.segment.n += head;
-	r->pages = head;
-	vmf__sim_range_insert(m, (uint32_t)(r - m->range) + 1, tail);
-}
-
-/* ------------------------------------------------------------------------------------------ entries */
-
 static struct sim_entry **bucket_of(struct sim_mmu *m, vmf_va va)
 {
 	uint64_t page = va >> m->sim->config.page_shift;
 
-	return &m->bucket[(page ^ page >> 12 ^ page >> 24) % BUCKETS];
+	return &m->bucket[(page ^ page >> 12 ^ page >> 24) & (m->buckets - 1)];
+}
+
+bool vmf__sim_buckets(struct sim_mmu *m, uint32_t n)
+{
+	struct sim_entry **old = m->bucket, *e;
+	uint32_t had = m->buckets;
+
+	m->bucket = calloc(n, sizeof(*m->bucket));
+	if (!m->bucket) {
+		m->bucket = old;
+		return false;
+	}
+	m->buckets = n;
+	for (uint32_t i = 0; i < had; i++)
+		while ((e = old[i])) {
+			struct sim_entry **bucket = bucket_of(m, e->va);
+
+			old[i] = e->next;
+			e->next = *bucket;
+			*bucket = e;
+		}
+	free(old);
+	return true;
 }
 
 struct sim_entry *vmf__sim_find(struct sim_mmu *m, vmf_va va)
@@ -95,6 +58,7 @@ struct sim_entry *vmf__sim_make(struct sim_mmu *m, vmf_va va, unsigned order)
 		return NULL;
 	m->spare = e->next;
 	m->spares--;
+	m->entries++;
 	*e = (struct sim_entry){ .next = *bucket, .va = va, .order = (uint8_t)order };
 	*bucket = e;
 	m->orders |= 1u << order;
@@ -145,6 +109,7 @@ static void entry_free(struct sim_mmu *m, struct sim_entry **link)
 	e->next = m->spare;
 	m->spare = e;
 	m->spares++;
+	m->entries--;
 }
 
 /* What remove() and detach() take: in [va, end), live or gone. */
@@ -189,13 +154,13 @@ struct walk { vmf_va va, end; uint32_t bucket; unsigned order; bool all; };
 
 static struct walk walk_start(const struct sim_mmu *m, vmf_va va, vmf_va end)
 {
-	return (struct walk){ .va = va, .end = end, .all = end - va > vmf__sim_span(m, BUCKETS) };
+	return (struct walk){ .va = va, .end = end, .all = end - va > vmf__sim_span(m, m->buckets) };
 }
 
 static struct sim_entry **walk_next(struct sim_mmu *m, struct walk *w)
 {
 	if (w->all)
-		return w->bucket < BUCKETS ? &m->bucket[w->bucket++] : NULL;
+		return w->bucket < m->buckets ? &m->bucket[w->bucket++] : NULL;
 	for (; w->va < w->end; w->va += m->sim->page, w->order = 0)
 		for (; m->orders >> w->order; w->order++)
 			if (m->orders >> w->order & 1)
@@ -247,12 +212,13 @@ int vmf__sim_protect_ranges(struct sim_mmu *m, vmf_va va, uint64_t pages, uint8_
 	vmf_va end = va + vmf__sim_span(m, pages);
 	struct sim_entry **chain;
 
-	if (!vmf__sim_ranges_room(m, 2))
+	if (!vmf__sim_ranges_room(m))
 		return -VMF_ENOMEM;
 	vmf__sim_range_cut(m, va);
 	vmf__sim_range_cut(m, end);
-	for (uint32_t i = vmf__sim_range_at(m, va); i < m->ranges && m->range[i].va < end; i++)
-		m->range[i].prot = prot;
+	for (struct sim_range *r = vmf__sim_range_after(m, va); r && r->va < end;
+	     r = vmf__sim_range_after(m, vmf__sim_range_end(m, r)))
+		r->prot = prot;
 	vmf__sim_limit(m, va, pages, prot);
 	EACH_CHAIN(m, va, end, chain)
 		for (struct sim_entry *e = *chain; e; e = e->next)
@@ -296,6 +262,56 @@ bool vmf__sim_forget(struct sim_mmu *m, vmf_va va)
 	return true;
 }
 
+/* An entry that does not lie in the range as a whole stays. */
+static void take_chain(struct sim_mmu *m, struct sim_entry **link, vmf_va va, vmf_va end, struct sim_entry **taken)
+{
+	struct sim_entry *e;
+
+	while ((e = *link)) {
+		if (e->va < va || e->va + vmf__sim_span(m, 1ull << e->order) > end) {
+			link = &e->next;
+			continue;
+		}
+		*link = e->next;
+		e->next = *taken;
+		*taken = e;
+	}
+}
+
+static void move_ranges(struct sim_mmu *m, vmf_va from, vmf_va to, vmf_va end)
+{
+	struct sim_range r;
+
+	vmf__sim_range_cut(m, from);
+	vmf__sim_range_cut(m, end);
+	while (vmf__sim_range_take(m, from, end, &r)) {
+		r.va = r.va - from + to;
+		vmf__sim_range_insert(m, r);
+	}
+}
+
+/* Ranges and entries, live or gone, with all that they hold. */
+int vmf__sim_move(struct sim_mmu *m, vmf_va from, vmf_va to, uint64_t pages)
+{
+	vmf_va end = from + vmf__sim_span(m, pages);
+	struct sim_entry *taken = NULL, *e, **chain;
+
+	if (!vmf__sim_ranges_room(m))
+		return -VMF_ENOMEM;
+	move_ranges(m, from, to, end);
+	EACH_CHAIN(m, from, end, chain)
+		take_chain(m, chain, from, end, &taken);
+	while ((e = taken)) {
+		taken = e->next;
+		m->unflushed += !e->gone;
+		e->va = e->va - from + to;
+		chain = bucket_of(m, e->va);
+		e->next = *chain;
+		*chain = e;
+	}
+	return 0;
+}
+
 static void free_list(struct sim_entry *e)
 {
 	while (e) {
@@ -308,9 +324,10 @@ static void free_list(struct sim_entry *e)
 
 void vmf__sim_mmu_free(struct sim_mmu *m)
 {
-	for (uint32_t i = 0; i < BUCKETS; i++)
+	for (uint32_t i = 0; i < m->buckets; i++)
 		free_list(m->bucket[i]);
+	free(m->bucket);
 	free_list(m->spare);
-	free(m->range);
+	vmf__sim_ranges_free(m);
 	free(m);
 }

@@ -47,6 +47,9 @@ int vmf__sim_supply(struct vmf_pmap *pmap)
 		m->spare = e;
 		m->spares++;
 	}
+	/* Chains that stay long are only slow. */
+	if (m->entries > 2 * m->buckets)
+		(void)vmf__sim_buckets(m, 8 * m->buckets);
 	unlock(m);
 	return err;
 }
@@ -60,7 +63,6 @@ static void fill_window(const struct sim_mmu *m, const struct vmf_map *map, stru
 	*w = (struct vmf_window){
 		.size = sizeof(*w),
 		.store = store,
-		.cow = store == VMF_BY_COPY,
 		.protect = m->sim->config.protect,
 		.zero = store == VMF_BY_COPY,
 		.raw = true,
@@ -75,21 +77,34 @@ static int attach(struct sim_mmu *m, const struct vmf_map *map, vmf_pfn segment)
 		.va = map->va, .pages = map->pages, .segment = { segment.n ? segment.n + map->off : 0 },
 		.prot = map->prot, .bolts = map->action == VMF_BOLT,
 	};
-	uint32_t i;
+	const struct sim_range *next;
 
 	if (r.va < m->pmap.lo || r.va >= m->pmap.hi || r.pages > (m->pmap.hi - r.va) >> m->sim->config.page_shift)
 		return -VMF_EINVAL;
 	if (r.bolts && r.pages > m->bolts)
 		return -VMF_ENOSPC;
-	i = vmf__sim_range_at(m, r.va);
-	if (i < m->ranges && m->range[i].va < vmf__sim_range_end(m, &r))
+	next = vmf__sim_range_after(m, r.va);
+	if (next && next->va < vmf__sim_range_end(m, &r))
 		return -VMF_EEXIST;
-	if (!vmf__sim_ranges_room(m, 1))
+	if (!vmf__sim_ranges_room(m))
 		return -VMF_ENOMEM;
-	vmf__sim_range_insert(m, i, r);
+	vmf__sim_range_insert(m, r);
 	if (r.bolts)
 		m->bolts -= (uint32_t)r.pages;
 	return 0;
+}
+
+/* Given bytes are shared with nobody; a segment is shared by all; page tables show either. */
+static bool window_there(const struct sim_mmu *m, const struct vmf_map *map)
+{
+	switch (m->sim->config.store) {
+	case VMF_BY_COPY:
+		return !(map->flags & VMF_SHARED);
+	case VMF_BY_OFFSET:
+		return map->flags & VMF_SHARED;
+	default:
+		return true;
+	}
 }
 
 static int sim_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *w)
@@ -98,7 +113,7 @@ static int sim_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segmen
 	int err = point(m, VMF_SIM_ATTACH, map->va, map->pages);
 
 	(void)wants_raw;
-	if (!err && !(map->flags & VMF_SHARED) != (m->sim->config.store == VMF_BY_COPY))
+	if (!err && !window_there(m, map))
 		err = -VMF_ENOSYS;
 	if (err)
 		return err;
@@ -114,23 +129,21 @@ static int sim_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct v
 {
 	struct sim_mmu *m = mmu_of(pmap);
 	int err = point(m, VMF_SIM_DETACH, va, pages);
-	uint32_t from, to;
+	vmf_va end = va + vmf__sim_span(m, pages);
+	struct sim_range r;
 
 	if (err)
 		return err;
 	lock(m);
-	if (!vmf__sim_ranges_room(m, 2)) {
+	if (!vmf__sim_ranges_room(m)) {
 		unlock(m);
 		return -VMF_ENOMEM;
 	}
 	vmf__sim_drop(m, va, pages, true, g);
 	vmf__sim_range_cut(m, va);
-	vmf__sim_range_cut(m, va + vmf__sim_span(m, pages));
-	from = to = vmf__sim_range_at(m, va);
-	for (; to < m->ranges && m->range[to].va < va + vmf__sim_span(m, pages); to++)
-		m->bolts += m->range[to].bolts ? (uint32_t)m->range[to].pages : 0;
-	memmove(m->range + from, m->range + to, (m->ranges - to) * sizeof(*m->range));
-	m->ranges -= to - from;
+	vmf__sim_range_cut(m, end);
+	while (vmf__sim_range_take(m, va, end, &r))
+		m->bolts += r.bolts ? (uint32_t)r.pages : 0;
 	unlock(m);
 	return 0;
 }
@@ -306,9 +319,12 @@ static int sim_clean(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
 static int sim_query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *out)
 {
 	struct sim_mmu *m = mmu_of(pmap);
+	int err = point(m, VMF_SIM_QUERY, va, 1);
 	const struct sim_entry *e;
 
 	*out = (struct vmf_entry){ 0 };
+	if (err)
+		return err;
 	lock(m);
 	e = vmf__sim_find(m, va);
 	if (e)
@@ -320,8 +336,11 @@ static int sim_query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *out)
 static int sim_take(struct vmf_pmap *pmap, vmf_va va, void *page)
 {
 	struct sim_mmu *m = mmu_of(pmap);
+	int err = point(m, VMF_SIM_TAKE, va, 1);
 	const struct sim_entry *e;
 
+	if (err)
+		return err;
 	lock(m);
 	e = vmf__sim_find(m, va);
 	if (e && e->owned)

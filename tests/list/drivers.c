@@ -29,7 +29,7 @@ static bool ring_open(struct stage *st)
 static void ring_window(struct stage *st)
 {
 	struct vmf_area *area = vmf_area_find(st->space, ring_va);
-	struct vmf_window w = { .store = UINT8_MAX };
+	struct vmf_window w = { .size = sizeof(w), .store = UINT8_MAX };
 
 	if (area)
 		vmf_area_window(area, &w);

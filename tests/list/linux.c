@@ -5,6 +5,7 @@
  */
 #include <vmfault/linux.h>
 #include <vmfault/pmap.h>
+#include "ports/linux/port.h"
 #include "../linuxrig.h"
 #include "list.h"
 
@@ -164,22 +165,34 @@ static void instructions(struct stage *st)
 #endif
 }
 
+/* What the kernel, a filter or $VMF_WITHOUT does not let this space have. */
+static void say_lacks(struct stage *st)
+{
+	static const char *const what[] = { "system calls on absent pages get EFAULT", "shared areas trap",
+		"private areas trap", "no write-protection", "no poison", "no barrier" };
+	unsigned lacks = vmf_linux_lacks(st->space);
+
+	for (unsigned i = 0; i < sizeof(what) / sizeof(what[0]); i++)
+		if (lacks >> i & 1)
+			printf("# %s\n", what[i]);
+	if (vmf__linux_of(st->port)->pagemap < 0 && !(lacks & VMF_LACKS_SHARED))
+		st->cannot[STAGE_SHOWS] = "no pagemap: nobody says what is mapped";
+}
+
 static void setup(struct stage *st, unsigned mode, bool copy)
 {
 	const struct vmf_linux_config config = { .size = sizeof(config), .ram = 1 << 20 };
 	const struct vmf_linux_space space = { .size = sizeof(space), .mode = mode };
-	int err;
 
 	rig_catching();
-	err = vmf_linux_open(&st->port, &config);
-	if (err == -VMF_ENOSYS || err == -VMF_EPERM)
-		vmtest_skip(err == -VMF_EPERM ? "userfaultfd is not allowed here" : "no userfaultfd here");
-	CHECK_ERR(err, 0);
+	CHECK_ERR(vmf_linux_open(&st->port, &config), 0);
 	CHECK_ERR(vmf_linux_space(st->port, &st->space, &space), 0);
 	st->store = copy ? VMF_BY_COPY : VMF_BY_OFFSET;
 	st->flags = copy ? 0 : VMF_SHARED;
 	st->cannot[STAGE_BOLTS] = "no bolts";
+	st->cannot[STAGE_FORK] = "nothing serves a child";
 	instructions(st);
+	say_lacks(st);
 	if (copy) {
 		st->cannot[STAGE_DEVICE] = "no pfns in anonymous memory";
 		st->cannot[STAGE_SHOWS] = "nobody says where anonymous memory is";
@@ -213,7 +226,7 @@ int main(int argc, char **argv)
 		usage();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGALRM, vmtest_alarm);
-	alarm(20);
+	alarm(vmtest_seconds(20));
 	snprintf(name, sizeof(name), "linux, %s, %s", mode, store);
 	st.name = vmtest_case = name;
 	setup(&st, strcmp(mode, "threaded") ? VMF_IN_CONTEXT : VMF_THREADED, !strcmp(store, "by-copy"));

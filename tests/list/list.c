@@ -58,7 +58,7 @@ bool list_keeps(struct stage *st, const char *name)
 bool list_protects(struct stage *st, vmf_va va, const char *name)
 {
 	struct vmf_area *area = vmf_area_find(st->space, va);
-	struct vmf_window w = { .protect = false };
+	struct vmf_window w = VMF_INIT(struct vmf_window);
 
 	if (area)
 		vmf_area_window(area, &w);

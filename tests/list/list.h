@@ -20,6 +20,8 @@ enum stage_what {
 	STAGE_POLL,
 	STAGE_SHOWS,
 	STAGE_BOLTS,
+	STAGE_FORK,        /* its space can be copied */
+	STAGE_FORK_SHARED, /* and the copy has its shared areas */
 	STAGE_WHATS
 };
 /* One port, one space, one kind of window.  Pages of 4 KiB. */
@@ -50,6 +52,9 @@ struct stage {
 	unsigned patience; /* after so many calls of f a fault has waited for long */
 	/* Does the entry that the hardware uses at va show this page, like this? */
 	bool (*shows)(struct stage *, vmf_va, vmf_pfn, struct vmf_attr);
+	/* Runs f in a copy of the space, with a stage that looks into it; what f returned.  NULL: cannot[STAGE_FORK] says
+	 * why. */
+	unsigned (*fork)(struct stage *, unsigned (*f)(struct stage *, vmf_va), vmf_va);
 	void (*put)(const char *); /* a piece of a line */
 
 	struct vmf_result failed;

@@ -72,23 +72,147 @@ static void run_zero(struct stage *st)
 	vmf_object_put(o);
 }
 
+/* --------------------------------------------------------------------------------- private areas, and copies */
+
+static struct { struct vmf_frame *frame; struct vmf_object *object; } q;
+
+static enum vmf_code same_nopage(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	(void)req;
+	vmf_frame_get(q.frame);
+	ans->frames[0] = q.frame;
+	ans->n = 1;
+	return VMF_OK;
+}
+
+static const struct vmf_ops same_ops = { .size = sizeof(same_ops), .nopage = same_nopage };
+
+static int map_private(struct stage *st, struct vmf_object *o, uint64_t pages, unsigned flags, vmf_va *va)
+{
+	struct vmf_map m = { .size = sizeof(m), .flags = flags, .pages = pages, .prot = VMF_R | VMF_W };
+
+	return vmf_map(st->space, o, &m, va);
+}
+
+static void private_writes(struct stage *st, vmf_va one, vmf_va other)
+{
+	const uint32_t *word = (const uint32_t *)vmf_frame_bytes(st->port, q.frame) + 16;
+
+	list_check(st, list_reads(st, one + 64, 5) && list_writes(st, one + 128, 1) && list_writes(st, other + 128, 2),
+		   "private: reads the object, and is written");
+	list_check(st, list_reads(st, one + 128, 1) && list_reads(st, other + 128, 2) && list_reads(st, one + 64, 5),
+		   "private: bytes of its own");
+	list_check(st, word[0] == 5 && word[16] == 0, "private: the object is as it was");
+	list_check(st, !vmf_revoke(q.object, 0, 1) && list_reads(st, one + 128, 1) && list_reads(st, other + 128, 2),
+		   "private: and stays, whatever is revoked");
+}
+
+/* Of an object without a driver: what a shared area wrote is what a private one shows. */
+static void private_zeroes(struct stage *st)
+{
+	struct vmf_object *o;
+	vmf_va shared, va;
+
+	if (!list_check(st, !vmf_object_create(st->port, &o, &zero_ops, NULL, 2) &&
+			!map_private(st, o, 2, VMF_SHARED, &shared) && !map_private(st, o, 2, 0, &va), "private: both kinds"))
+		return;
+	list_check(st, list_writes(st, shared + 64, 7) && list_reads(st, va + 64, 7) &&
+		   list_reads(st, list_page(va, 1) + 64, 0), "private: shows what a shared area wrote");
+	list_check(st, list_writes(st, va + 64, 8) && list_reads(st, shared + 64, 7), "private: which keeps it");
+	list_free(st, shared, 2);
+	list_free(st, va, 2);
+	vmf_object_put(o);
+}
+
 static void run_private(struct stage *st)
 {
-	struct vmf_map m = { .size = sizeof(m), .pages = 1, .prot = VMF_R | VMF_W };
-	struct vmf_object *o;
 	vmf_va one, other;
 
-	if (!list_check(st, !vmf_object_create(st->port, &o, &zero_ops, NULL, 1), "private: an object"))
+	if (!list_check(st, !vmf_object_create(st->port, &q.object, &same_ops, NULL, 1), "private: an object"))
 		return;
+	q.frame = vmf_frame_at(q.object, 0);
 	if (!list_can(st, STAGE_PRIVATE, "private: bytes of its own")) {
-		list_check(st, vmf_map(st->space, o, &m, &one) == -VMF_ENOSYS, "private: and says so");
-	} else if (list_check(st, !vmf_map(st->space, o, &m, &one) && !vmf_map(st->space, o, &m, &other),
-			      "private: mapped twice")) {
-		list_check(st, list_writes(st, one, 1) && list_writes(st, other, 2) && list_reads(st, one, 1) &&
-			   list_reads(st, other, 2), "private: bytes of its own");
+		list_check(st, map_private(st, q.object, 1, 0, &one) == -VMF_ENOSYS, "private: and says so");
+	} else if (list_check(st, q.frame && !map_private(st, q.object, 1, 0, &one) &&
+			      !map_private(st, q.object, 1, 0, &other), "private: mapped twice")) {
+		((uint32_t *)vmf_frame_bytes(st->port, q.frame))[16] = 5;
+		private_writes(st, one, other);
 		list_free(st, one, 1);
 		list_free(st, other, 1);
+		if (st->flags & VMF_SHARED)
+			private_zeroes(st);
 	}
+	if (q.frame)
+		vmf_frame_put(st->port, q.frame);
+	vmf_object_put(q.object);
+}
+
+/* What the copy has to say: a bit for each that is as it should be. */
+static unsigned child_private(struct stage *st, vmf_va va)
+{
+	unsigned right = list_reads(st, va + 64, 1);
+
+	right |= list_reads(st, list_page(va, 1) + 64, 0) ? 2u : 0u;
+	right |= list_writes(st, va + 64, 2) && list_reads(st, va + 64, 2) ? 4u : 0u;
+	right |= list_writes(st, list_page(va, 2) + 64, 2) ? 8u : 0u;
+	return right;
+}
+
+static unsigned child_fails(struct stage *st, vmf_va va)
+{
+	uint32_t word;
+
+	if (!st->peek(st, va + 64, &word) || st->failed.code != VMF_SIGSEGV)
+		return 0;
+	return st->failed.why == VMF_WHY_NONE || st->failed.why == VMF_WHY_FORK;
+}
+
+static unsigned child_shared(struct stage *st, vmf_va va)
+{
+	return list_reads(st, va + 64, 7) && list_writes(st, va + 128, 8);
+}
+
+static void fork_shared(struct stage *st, struct vmf_object *o)
+{
+	vmf_va va;
+
+	if (!list_check(st, !map_private(st, o, 1, VMF_SHARED, &va) && list_writes(st, va + 64, 7), "fork: a shared area"))
+		return;
+	if (list_can(st, STAGE_FORK_SHARED, "fork: what is shared stays so"))
+		list_check(st, st->fork(st, child_shared, va) && list_reads(st, va + 128, 8), "fork: what is shared stays so");
+	else
+		list_check(st, st->fork(st, child_fails, va), "fork: and the copy is told so");
+	list_free(st, va, 1);
+}
+
+static void fork_private(struct stage *st, struct vmf_object *o, vmf_va va)
+{
+	vmf_va not;
+
+	list_check(st, list_writes(st, va + 64, 1) && st->fork(st, child_private, va) == 15,
+		   "fork: the copy has the bytes, and its own from then on");
+	list_check(st, list_reads(st, va + 64, 1) && list_reads(st, list_page(va, 2) + 64, 0),
+		   "fork: the original has its own");
+	if (list_check(st, !map_private(st, o, 1, VMF_NOFORK, &not) && list_writes(st, not + 64, 1), "fork: an area not for it"))
+		list_check(st, st->fork(st, child_fails, not), "fork: which the copy has not");
+	list_free(st, not, 1);
+}
+
+static void run_fork(struct stage *st)
+{
+	struct vmf_object *o;
+	vmf_va va;
+
+	if (!list_can(st, STAGE_FORK, "fork: a copy of the space") ||
+	    !list_check(st, !vmf_object_create(st->port, &o, &zero_ops, NULL, 4), "fork: an object"))
+		return;
+	if (list_can(st, STAGE_PRIVATE, "fork: the copy has the bytes, and its own from then on") &&
+	    list_check(st, !map_private(st, o, 4, 0, &va), "fork: mapped")) {
+		fork_private(st, o, va);
+		list_free(st, va, 4);
+	}
+	if (st->flags & VMF_SHARED)
+		fork_shared(st, o);
 	vmf_object_put(o);
 }
 
@@ -194,6 +318,7 @@ void list_run_memory(struct stage *st)
 {
 	run_zero(st);
 	run_private(st);
+	run_fork(st);
 	run_populate(st);
 	run_bolts(st);
 }

@@ -72,16 +72,28 @@ static bool shows(struct stage *st, vmf_va va, vmf_pfn pfn, struct vmf_attr attr
 	       (st->store == VMF_BY_COPY && !e.raw ? !e.pfn.n : e.pfn.n == pfn.n);
 }
 
+static unsigned in_a_copy(struct stage *st, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
+{
+	struct stage child = *st;
+	unsigned got = 0;
+
+	if (vmf_sim_space(sim, &child.space))
+		return 0;
+	if (!vmf_space_copy(child.space, st->space))
+		got = f(&child, va);
+	vmf_sim_space_close(child.space);
+	return got;
+}
+
 static void put(const char *s) { fputs(s, stdout); }
 
 static const struct stage by_address = {
 	.name = "sim, by address", .store = VMF_BY_ADDRESS, .flags = VMF_SHARED,
-	.cannot = { [STAGE_PRIVATE] = "no windows by copy",
-		    [STAGE_ALIEN] = "it can encode whatever the core lets through" },
+	.cannot = { [STAGE_ALIEN] = "it can encode whatever the core lets through" },
 };
 static const struct stage by_offset = {
 	.name = "sim, by offset", .store = VMF_BY_OFFSET, .flags = VMF_SHARED,
-	.cannot = { [STAGE_PRIVATE] = "no windows by copy",
+	.cannot = { [STAGE_PRIVATE] = "a window shows the object's own pages",
 		    [STAGE_ALIEN] = "it can encode whatever the core lets through" },
 };
 static const struct stage by_copy = {
@@ -138,6 +150,7 @@ int main(int argc, char **argv)
 	st.poll = poll_with;
 	st.patience = 1; /* nothing else happens before the wait is over */
 	st.shows = shows;
+	st.fork = in_a_copy;
 	st.put = put;
 	printf("# %s%s\n", st.name, protect ? "" : ", without write-protection");
 	list_run(&st);

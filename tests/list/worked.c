@@ -56,6 +56,20 @@ static bool shows(struct stage *st, vmf_va va, vmf_pfn pfn, struct vmf_attr attr
 	return e->present && e->pfn.n == pfn.n && e->attr.type == attr.type;
 }
 
+static unsigned in_a_copy(struct stage *st, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
+{
+	struct tiny_pmap other = { .pmap = pmap.pmap };
+	struct stage child = *st;
+	unsigned got = 0;
+
+	if (vmf_space_create(st->port, &child.space, &other.pmap))
+		return 0;
+	if (!vmf_space_copy(child.space, st->space))
+		got = f(&child, va);
+	vmf_space_destroy(child.space);
+	return got;
+}
+
 static void put(const char *text) { fputs(text, stdout); }
 
 static void memory_map(struct stage *st)
@@ -80,8 +94,8 @@ int main(void)
 	struct stage st = {
 		.name = "the worked port", .store = VMF_BY_ADDRESS, .flags = VMF_SHARED, .peek = peek, .poke = poke,
 		.touch = touch, .run = run, .shows = shows, .put = put,
-		.cannot = { [STAGE_PRIVATE] = "no windows by copy",
-			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
+		.fork = in_a_copy,
+		.cannot = { [STAGE_ALIEN] = "it can encode whatever the core lets through",
 			    [STAGE_POLL] = "its waits are over at once", [STAGE_BOLTS] = "no bolts" },
 	};
 
