@@ -9,6 +9,9 @@
 #	make model       random sequences of operations against the model, each time others, for some minutes
 #	make bench       figures of this machine
 #	make amalgam     the core and its pmaps as one vmfault.c and vmfault.h, in build/amalgam
+#	make abi         does the library keep what it promised?  make abi-update: a new promise
+#	make coverage    what the tests reach of core, drivers and the Linux port
+#	make fuzz        each fuzzer for FUZZ_SECONDS (600)
 #	make install     into PREFIX (/usr/local), below DESTDIR
 #	make deps        install everything that any of these needs
 #	make clean
@@ -16,6 +19,7 @@
 PREFIX ?= /usr/local
 BUILD ?= build
 JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
 MESON_TEST = meson test --num-processes $(JOBS) --print-errorlogs
 
 all: $(BUILD)/build.ninja
@@ -78,6 +82,18 @@ bench: all
 	ninja -C $(BUILD) bench
 	$(BUILD)/bench/bench-linux-fault
 
+abi abi-update: all
+	scripts/abi $(if $(findstring update,$@),update,check) $(BUILD)/libvmfault.so
+
+coverage:
+	scripts/deps build coverage
+	scripts/coverage $(BUILD)-cov
+
+# What they find new is kept in build/fuzz.
+fuzz:
+	scripts/deps build clang
+	for target in handshake session ops; do tests/fuzz.sh $$target $(FUZZ_SECONDS) $(BUILD)/fuzz/$$target || exit 1; done
+
 amalgam:
 	scripts/amalgam $(BUILD)/amalgam
 
@@ -86,12 +102,12 @@ install: all
 	meson install -C $(BUILD)
 
 deps:
-	scripts/deps build clang cross metal qemu man
+	scripts/deps build clang cross metal qemu man abi lang
 
 deps-metal:
 	scripts/deps build metal
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan
+	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov
 
-.PHONY: all amalgam model check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean
+.PHONY: all coverage fuzz abi abi-update amalgam model check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean

@@ -2,6 +2,7 @@
  *
  * Looks at the machine.  Needs no privilege, and leaves nothing behind.
  */
+#include "../ports/linux/mask.h"
 #include "../ports/linux/uffd.h"
 #include "machine.h"
 #include <errno.h>
@@ -19,7 +20,7 @@
 #define DEVICE_NEW _IO(0xAA, 0x00)
 #define USER_ONLY 1
 
-static struct vmf_fact *fact(struct vmf_machine *m, const char *group, const char *name, bool here, const char *since)
+struct vmf_fact *vmf__fact(struct vmf_machine *m, const char *group, const char *name, bool here, const char *since)
 {
 	struct vmf_fact *f = &m->fact[m->n < VMF_FACTS ? m->n++ : VMF_FACTS - 1];
 
@@ -62,15 +63,25 @@ static long long number_in(const char *path, long long fallback)
 
 static int by_call(int flags)
 {
-	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
+	uint64_t mask = vmf__mask();
+	long fd;
 
+	if (mask & VMF__MASK_USERFAULTFD)
+		return -ENOSYS;
+	if (mask & (flags & USER_ONLY ? VMF__MASK_USER_ONLY : VMF__MASK_PRIVILEGE))
+		return flags & USER_ONLY ? -EINVAL : -EPERM;
+	fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
 	return fd >= 0 ? (int)fd : -errno;
 }
 
 static int by_device(void)
 {
-	int device = open(DEVICE, O_RDWR | O_CLOEXEC), fd;
+	bool masked = vmf__mask() & (VMF__MASK_USERFAULTFD | VMF__MASK_DEVICE | VMF__MASK_PRIVILEGE);
+	int device, fd;
 
+	if (masked)
+		return -ENOENT;
+	device = open(DEVICE, O_RDWR | O_CLOEXEC);
 	if (device < 0)
 		return -errno;
 	fd = ioctl(device, DEVICE_NEW, O_CLOEXEC | O_NONBLOCK);
@@ -96,7 +107,7 @@ static void look_call(struct vmf_machine *m)
 {
 	int fd = by_call(0);
 	long long allowed = number_in("/proc/sys/vm/unprivileged_userfaultfd", -1);
-	struct vmf_fact *f = fact(m, "userfaultfd", "system call", was_open(fd), "4.3");
+	struct vmf_fact *f = vmf__fact(m, "userfaultfd", "system call", was_open(fd), "4.3");
 
 	m->uffd_full |= f->here;
 	if (f->here) {
@@ -116,7 +127,7 @@ static void look_call(struct vmf_machine *m)
 static void look_device(struct vmf_machine *m)
 {
 	int fd = by_device();
-	struct vmf_fact *f = fact(m, "userfaultfd", DEVICE, was_open(fd), "6.1");
+	struct vmf_fact *f = vmf__fact(m, "userfaultfd", DEVICE, was_open(fd), "6.1");
 
 	m->uffd_full |= f->here;
 	if (f->here)
@@ -134,7 +145,7 @@ static void look_device(struct vmf_machine *m)
 static void look_user_only(struct vmf_machine *m)
 {
 	int fd = by_call(USER_ONLY);
-	struct vmf_fact *f = fact(m, "userfaultfd", "user mode only", was_open(fd), "5.11");
+	struct vmf_fact *f = vmf__fact(m, "userfaultfd", "user mode only", was_open(fd), "5.11");
 
 	m->uffd_user = f->here;
 	if (f->here) {
@@ -150,42 +161,47 @@ static void look_user_only(struct vmf_machine *m)
 		mend_kernel(m, f);
 }
 
-struct feature { enum vmf__uffd_feature bit; const char *name, *since, *cost; };
+struct feature { enum vmf__uffd_feature bit; const char *name, *since, *cost, *instead; };
 static const struct feature features[] = {
 	{ VMF__UF_EVENT_REMOVE, "EVENT_REMOVE", "4.11",
-	  "memory that a guest gives back is not seen: 'vmfault serve' cannot work" },
+	  "memory that a guest gives back is not seen: 'vmfault serve' cannot work",
+	  "this process: SIGSEGV and mprotect()" },
 	{ VMF__UF_EVENT_FORK, "EVENT_FORK", "4.11",
-	  "children of a program are not served" },
+	  "children of a program are not served", "this process: areas are not in children" },
 	{ VMF__UF_EVENT_REMAP, "EVENT_REMAP", "4.11",
-	  "mremap() of served memory is not followed" },
+	  "mremap() of served memory is not followed", NULL },
 	{ VMF__UF_EVENT_UNMAP, "EVENT_UNMAP", "4.11",
-	  "munmap() of served memory is not followed" },
+	  "munmap() of served memory is not followed", "this process: SIGSEGV and mprotect()" },
 	{ VMF__UF_MISSING_HUGETLBFS, "MISSING_HUGETLBFS", "4.11",
-	  "clients with huge pages cannot be served" },
+	  "clients with huge pages cannot be served", NULL },
 	{ VMF__UF_MISSING_SHMEM, "MISSING_SHMEM", "4.11",
-	  "clients with a memfd cannot be served, and objects cannot be shown shared" },
+	  "clients with a memfd cannot be served", "shared areas: SIGSEGV and mprotect()" },
 	{ VMF__UF_SIGBUS, "SIGBUS", "4.14",
-	  "no in-context mode: each fault costs a switch to a handler thread" },
+	  "in-context mode is slower", "SIGSEGV and mprotect()" },
 	{ VMF__UF_THREAD_ID, "THREAD_ID", "4.14",
-	  "traces do not name the faulting thread" },
+	  "traces do not name the faulting thread", NULL },
 	{ VMF__UF_WP, "PAGEFAULT_FLAG_WP", "5.7",
-	  "clean pages cannot be told from dirty ones by write-protection" },
+	  "clean pages cannot be told from dirty ones by write-protection", "what is shown writable counts as dirty" },
 	{ VMF__UF_MINOR_HUGETLBFS, "MINOR_HUGETLBFS", "5.13",
-	  "huge frames cannot be shared by clients" },
+	  "huge frames cannot be shared by clients", "COPY" },
 	{ VMF__UF_MINOR_SHMEM, "MINOR_SHMEM", "5.14",
-	  "resident pages are copied where they could be mapped, and no frames are shared" },
+	  "shared areas are slower, and no frames are shared with clients",
+	  "shared areas: SIGSEGV and mprotect(); clients: COPY" },
 	{ VMF__UF_EXACT_ADDRESS, "EXACT_ADDRESS", "5.18",
-	  "traces know the page of a fault, not the byte" },
+	  "traces know the page of a fault, not the byte", NULL },
 	{ VMF__UF_WP_SHMEM, "WP_HUGETLBFS_SHMEM", "5.19",
-	  "in shared windows every page that was mapped counts as dirty" },
+	  "in shared windows every page that was mapped counts as dirty",
+	  "pages are taken away when they are written back" },
 	{ VMF__UF_WP_UNPOPULATED, "WP_UNPOPULATED", "6.4",
-	  "write-protection skips absent pages: they have to be filled first" },
+	  "in shared windows every page that was mapped counts as dirty",
+	  "pages are taken away when they are written back" },
 	{ VMF__UF_POISON, "POISON", "6.6",
-	  "a page that cannot be read kills its client; with it the client gets a SIGBUS" },
+	  "a page that cannot be read kills its client; with it the client gets a SIGBUS",
+	  "serve: --on-error auto is kill; this process: PROT_NONE and SIGSEGV, handed on as SIGBUS" },
 	{ VMF__UF_WP_ASYNC, "WP_ASYNC", "6.7",
-	  "each first write of a tracked page costs a fault to user space (about 20 times as much)" },
+	  "nothing: vmfault does not use it", NULL },
 	{ VMF__UF_MOVE, "MOVE", "6.8",
-	  "pages are copied where they could be moved" },
+	  "nothing: vmfault does not use it", NULL },
 };
 
 /* Asked for alone: a kernel lists EVENT_FORK also for those who may not have it. */
@@ -205,13 +221,14 @@ static void look_features(struct vmf_machine *m)
 	for (unsigned i = 0; i < sizeof features / sizeof *features; i++) {
 		const struct feature *t = &features[i];
 		int err = try_feature(t->bit);
-		struct vmf_fact *f = fact(m, "userfaultfd features", t->name, !err, t->since);
+		struct vmf_fact *f = vmf__fact(m, "userfaultfd features", t->name, !err, t->since);
 
 		if (t->bit == VMF__UF_EVENT_REMOVE)
 			m->event_remove = !err;
 		if (!err)
 			continue;
 		SAY(f->cost, "%s", t->cost);
+		SAY(f->instead, "%s", t->instead ? t->instead : "");
 		if (err == -EPERM) {
 			SAY(f->detail, "needs CAP_SYS_PTRACE");
 			SAY(f->mend, "sudo setcap cap_sys_ptrace+ep PROGRAM");
@@ -251,12 +268,12 @@ static void look_calls(struct vmf_machine *m)
 		{ "pidfd_open", "5.3", "'serve --on-error kill' cannot be sure whom it kills" },
 		{ "PAGEMAP_SCAN", "6.7", "dirty pages are found by reading all of /proc/PID/pagemap" },
 	};
-	long barrier = syscall(SYS_membarrier, 0, 0, 0);
+	long barrier = vmf__mask() & VMF__MASK_MEMBARRIER ? 0 : syscall(SYS_membarrier, 0, 0, 0);
 	bool here[] = { was_open((int)syscall(SYS_memfd_create, "probe", 1)), barrier > 0 && barrier & 8,
 			was_open((int)syscall(SYS_pidfd_open, getpid(), 0)), has_pagemap_scan() };
 
 	for (unsigned i = 0; i < sizeof row / sizeof *row; i++) {
-		struct vmf_fact *f = fact(m, "system calls", row[i].name, here[i], row[i].since);
+		struct vmf_fact *f = vmf__fact(m, "system calls", row[i].name, here[i], row[i].since);
 
 		if (here[i])
 			continue;
@@ -277,8 +294,15 @@ static void look_filter(struct vmf_machine *m)
 	if (f)
 		fclose(f);
 	m->filtered = mode == 2;
-	fa = fact(m, "kernel", "seccomp", true, NULL);
+	fa = vmf__fact(m, "kernel", "seccomp", true, NULL);
 	SAY(fa->detail, m->filtered ? "a filter is on: it may refuse what the kernel could do" : "no filter");
+}
+
+static void look_mask(struct vmf_machine *m)
+{
+	if (vmf__mask())
+		SAY(vmf__fact(m, "kernel", "VMF_WITHOUT", true, NULL)->detail, "what follows is without %.70s",
+		    secure_getenv("VMF_WITHOUT"));
 }
 
 /* --------------------------------------------------------------------------------------------- limits */
@@ -293,7 +317,7 @@ static void look_pool(struct vmf_machine *m, const char *name, unsigned kib, uns
 	SAY(free_path, "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
 	all = number_in(path, -1);
 	unused = number_in(free_path, 0);
-	f = fact(m, "huge pages", name, all > 0, NULL);
+	f = vmf__fact(m, "huge pages", name, all > 0, NULL);
 	if (all >= 0)
 		SAY(f->detail, "%lld, %lld of them free", all, unused);
 	else
@@ -312,12 +336,13 @@ static void look_pool(struct vmf_machine *m, const char *name, unsigned kib, uns
 static void look_maps(struct vmf_machine *m)
 {
 	long long maps = number_in("/proc/sys/vm/max_map_count", -1);
-	struct vmf_fact *f = fact(m, "limits", "max_map_count", maps > 65530, NULL);
+	struct vmf_fact *f = vmf__fact(m, "limits", "max_map_count", maps > 65530, NULL);
 
 	SAY(f->detail, "%lld", maps);
 	if (f->here)
 		return;
 	SAY(f->cost, "a space can show about %lld isolated pages of apertures, not more", maps / 2);
+	SAY(f->instead, "where areas trap, pages are hidden and come back");
 	SAY(f->mend, "sudo sysctl -w vm.max_map_count=1048576");
 }
 
@@ -327,7 +352,7 @@ static void look_locks(struct vmf_machine *m)
 	struct vmf_fact *f;
 
 	getrlimit(RLIMIT_MEMLOCK, &l);
-	f = fact(m, "limits", "RLIMIT_MEMLOCK", l.rlim_cur >= UINT64_C(64) << 20 || !geteuid(), NULL);
+	f = vmf__fact(m, "limits", "RLIMIT_MEMLOCK", l.rlim_cur >= UINT64_C(64) << 20 || !geteuid(), NULL);
 	if (l.rlim_cur == RLIM_INFINITY)
 		SAY(f->detail, "unlimited");
 	else
@@ -345,13 +370,15 @@ void vmf__machine_look(struct vmf_machine *m)
 
 	memset(m, 0, sizeof *m);
 	if (!uname(&u) && sscanf(u.release, "%u.%u", &m->major, &m->minor) == 2)
-		SAY(fact(m, "kernel", u.sysname, true, NULL)->detail, "%.64s %.16s", u.release, u.machine);
+		SAY(vmf__fact(m, "kernel", u.sysname, true, NULL)->detail, "%.64s %.16s", u.release, u.machine);
 	m->fact[0].name = "Linux";
 	look_filter(m);
+	look_mask(m);
 	look_call(m);
 	look_device(m);
 	look_user_only(m);
 	look_features(m);
+	vmf__machine_means(m);
 	look_calls(m);
 	look_pool(m, "2 MiB", 2048, 256);
 	look_pool(m, "1 GiB", 1048576, 1);

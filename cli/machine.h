@@ -14,9 +14,10 @@ struct vmf_fact {
 	const char *since;   /* the Linux that brought it; NULL: always there, or no matter of versions */
 	char detail[96];     /* a value, or why not */
 	char cost[160];      /* if not here: what that costs */
+	char instead[96];    /* if not here: what is used instead; empty: nothing */
 	char mend[192];      /* if not here: the line that mends it */
 };
-enum { VMF_FACTS = 48 };
+enum { VMF_FACTS = 56 };
 struct vmf_machine {
 	unsigned n;
 	struct vmf_fact fact[VMF_FACTS];
@@ -26,5 +27,9 @@ struct vmf_machine {
 	unsigned major, minor;     /* of the running Linux */
 };
 void vmf__machine_look(struct vmf_machine *);
+/* means.c: adds what a space of this process would be made of. */
+void vmf__machine_means(struct vmf_machine *);
+/* A new fact; the strings are kept, not copied. */
+struct vmf_fact *vmf__fact(struct vmf_machine *, const char *group, const char *name, bool here, const char *since);
 
 #endif

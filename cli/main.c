@@ -2,6 +2,7 @@
  *
  * vmfault: the command.  It finds the sub-command; all the rest is in that one's file and its option table.
  */
+#include "../ports/linux/mask.h"
 #include "opts.h"
 #include <string.h>
 
@@ -72,8 +73,13 @@ static int completion(void)
 int main(int argc, char **argv)
 {
 	const struct vmf_command *c;
-	const char *name = argc > 1 ? argv[1] : "";
+	const char *name = argc > 1 ? argv[1] : "", *unknown;
+	int n;
 
+	if (!vmf__mask_good(&unknown, &n)) {
+		fprintf(stderr, "vmfault: VMF_WITHOUT: nobody knows '%.*s'\n", n, unknown);
+		return VMF_EXIT_USAGE;
+	}
 	if (!*name)
 		return usage("a command is missing", "");
 	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))

@@ -14,8 +14,10 @@ static const struct vmf_option options[] = {
 	{ 0 }
 };
 static const char *const about[] = {
-	"Says what this machine can do for vmfault and for this user, what is missing, what that costs, and the line "
-	"that mends it. Everything is tried, nothing is guessed from a version. Needs no privilege, changes nothing.",
+	"Says what this machine can do for vmfault and for this user, what is missing, what that costs, what is used "
+	"instead, and the line that mends it. VMF_WITHOUT=NAME,... in the environment hides what it names (poison, "
+	"minor_shmem, userfaultfd, since-5.15 and so on), here and in every program that uses the library, to see how "
+	"it does without. Everything is tried, nothing is guessed from a version. Needs no privilege, changes nothing.",
 	NULL
 };
 static const char *const exits[] = {
@@ -39,6 +41,8 @@ static void print_fact(const struct vmf_fact *f)
 	printf("\n");
 	if (f->cost[0])
 		printf("         costs: %s\n", f->cost);
+	if (f->instead[0])
+		printf("         instead: %s\n", f->instead);
 	if (f->mend[0])
 		printf("         mend:  %s\n", f->mend);
 }
@@ -55,6 +59,8 @@ static void print_json(const struct vmf_fact *f)
 	vmf__json_string(stdout, f->detail);
 	printf(",\"cost\":");
 	vmf__json_string(stdout, f->cost);
+	printf(",\"instead\":");
+	vmf__json_string(stdout, f->instead);
 	printf(",\"mend\":");
 	vmf__json_string(stdout, f->mend);
 	printf("}\n");

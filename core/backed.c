@@ -44,7 +44,7 @@ static void ticket_forget(struct vmf_fault *f)
 
 	f->ticket->core[0] = 0;
 	if (fill)
-		vmf__fill_put(fill);
+		vmf__fill_give(f, fill);
 }
 
 /* What the fill that this fault asked for has to say.  false: nothing, go on. */
@@ -55,8 +55,7 @@ static bool fill_says(struct vmf_fault *f, struct vmf_result *r)
 
 	if (!fill)
 		return false;
-	seq = vmf_wait_seq(&fill->landed);
-	if (vmf__load(&fill->state) == VMF__FLYING) {
+	if (!vmf__fill_landed(fill, &seq)) {
 		f->ticket->wait = &fill->landed;
 		f->ticket->seq = seq;
 		*r = vmf__result(VMF_RETRY, VMF_WHY_IO, 0);
@@ -117,42 +116,42 @@ static unsigned page_prot(const struct vmf_fault *f, const struct vmf__page *pag
 	return tracks(f) && !page_dirty(page) ? f->area->prot & ~(unsigned)VMF_W : f->area->prot;
 }
 
-/* Enters from `at` on what is there and may be entered alike; *at moves on.  => ENTERING */
-static struct vmf_result show_run(struct vmf_fault *f, vmf_pgoff *at, vmf_pgoff hi)
+/* Enters from `at` on what is there and may be entered alike: how many pages, and what came of it.  => ENTERING */
+static uint32_t show_run(struct vmf_fault *f, vmf_pgoff at, vmf_pgoff hi, struct vmf_result *r)
 {
 	struct vmf_frame *frames[SHOW_RUN];
-	vmf_pgoff first = *at;
 	unsigned prot = 0;
 	uint32_t n = 0;
 
-	for (; *at < hi && n < SHOW_RUN; (*at)++) {
-		struct vmf__page *page = vmf__page_at(f->object, *at);
+	for (; at + n < hi && n < SHOW_RUN; n++) {
+		struct vmf__page *page = vmf__page_at(f->object, at + n);
 
 		if (!page_here(page) || (n && page_prot(f, page) != prot))
 			break;
 		prot = page_prot(f, page);
-		frames[n++] = vmf__load(&page->of);
+		frames[n] = vmf__load(&page->of);
 	}
-	return vmf__enter_frames(f, first, frames, n, prot);
+	if (n)
+		*r = vmf__enter_frames(f, at, frames, n, prot);
+	return n;
 }
 
-/* All of the block that is there.  => ENTERING; the result is the faulting page's, which is there */
-static struct vmf_result show_block(struct vmf_fault *f, struct block b)
+/* All of the block that is there.  => ENTERING; true: *r is what came of the faulting page; false: it has just gone */
+static bool show_block(struct vmf_fault *f, struct block b, struct vmf_result *r)
 {
-	struct vmf_result r = { 0 };
+	bool shown = false;
+	uint32_t n;
 
-	for (vmf_pgoff at = b.lo; at < b.hi;) {
-		vmf_pgoff first = at;
+	for (vmf_pgoff at = b.lo; at < b.hi; at += n ? n : 1) {
 		struct vmf_result one = { 0 };
 
-		if (page_here(vmf__page_at(f->object, at)))
-			one = show_run(f, &at, b.hi);
-		else
-			at++;
-		if (f->off >= first && f->off < at)
-			r = one;
+		n = show_run(f, at, b.hi, &one);
+		if (f->off - at >= n)
+			continue;
+		*r = one;
+		shown = true;
 	}
-	return r;
+	return shown;
 }
 
 /* true: *r is the answer.  false: the page is not there. */
@@ -161,7 +160,7 @@ static bool cached_show(struct vmf_fault *f, struct vmf_result *r)
 	struct vmf__fill *fill = ticket_fill(f);
 	struct block b = block_of(f);
 	struct vmf__page *page;
-	bool writes = tracks(f) && (f->access == VMF_W || !f->area->window.protect);
+	bool writes = tracks(f) && (f->access == VMF_W || !f->area->window.protect), shown;
 
 	if (fill) {
 		b.lo = vmf__max(vmf__min(b.lo, fill->io.first), f->area->off);
@@ -185,9 +184,9 @@ static bool cached_show(struct vmf_fault *f, struct vmf_result *r)
 		vmf__slot_relax(f->slot);
 		return true;
 	}
-	*r = show_block(f, b);
+	shown = show_block(f, b, r);
 	vmf__slot_relax(f->slot);
-	return true;
+	return shown;
 }
 
 /* --------------------------------------------------------------------------------- pages that are not */
@@ -238,7 +237,7 @@ static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
 
 	if (!claim_range(f, &b))
 		return NULL;
-	fill = vmf__fill_new(o, b.lo, (uint32_t)(b.hi - b.lo), false);
+	fill = vmf__fill_take(f, b.lo, (uint32_t)(b.hi - b.lo));
 	if (!fill)
 		return NULL;
 	if (!claim_frames(f, &b, fill->frame)) {
@@ -260,9 +259,9 @@ static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
 	return fill;
 }
 
+/* The caller's reference becomes the ticket's. */
 static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 {
-	vmf__fill_get(fill);
 	ticket_take(f, fill);
 	if (zero) {
 		fill->io.bytes = 0;
@@ -274,7 +273,6 @@ static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 		vmf__count(f, bytes_read, fill->io.bytes);
 		vmf__fill_start(fill);
 	}
-	vmf__fill_put(fill);
 }
 
 /* The extent that holds the page, however little the backing says at a time: it may know only what follows the page
@@ -393,7 +391,7 @@ static vmf_pgoff stream_half(const struct vmf_fault *f, vmf_pgoff first, uint32_
 /* Frames for the block, adjacent, because one call gives them away; halved around the page while memory is scarce. */
 static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b, uint32_t epoch)
 {
-	struct vmf__fill *fill = vmf__fill_new(f->object, b.lo, (uint32_t)(b.hi - b.lo), false);
+	struct vmf__fill *fill = vmf__fill_take(f, b.lo, (uint32_t)(b.hi - b.lo));
 	uint32_t n;
 
 	if (!fill)

@@ -40,7 +40,7 @@ bool vmf__range_good(const struct vmf_space *space, vmf_va va, uint64_t pages)
 static struct vmf_area *change_next(const struct change *c, const struct vmf_area *a)
 {
 	vmf_va from = a ? vmf__end(a) : c->lo;
-	struct vmf_area *next = a && !from ? NULL : vmf__table_after(c->space->table, from);
+	struct vmf_area *next = a && !from ? NULL : vmf__table_after(c->old, from);
 
 	return next && next->va <= c->hi - 1 ? next : NULL;
 }
@@ -59,7 +59,6 @@ static int change_find(struct change *c)
 	struct vmf_area *a = change_next(c, NULL);
 	uint32_t n = 0;
 
-	c->old = c->space->table;
 	for (; a && !(c->single && n); a = change_next(c, a))
 		n++;
 	c->victim = n > 1 ? vmf__alloc(c->space->port, array_size(n)) : c->one;
@@ -265,12 +264,15 @@ static int change_apply(struct change *c, const struct steps *s)
 
 static int change_locked(struct change *c, const struct steps *s)
 {
-	int err = change_find(c);
+	int err;
 
+	c->old = c->space->table;
+	err = s->check ? s->check(c) : 0;
+	if (!err)
+		err = change_find(c);
 	if (err)
 		return err;
-	err = s->check ? s->check(c) : 0;
-	if (!err && c->victims)
+	if (c->victims)
 		err = change_make(c);
 	if (!err && c->victims)
 		err = change_apply(c, s);
@@ -370,17 +372,17 @@ int vmf_space_moved(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pa
 static int protect_check(const struct change *c)
 {
 	vmf_va at = c->lo;
+	const struct vmf_area *last = NULL;
 
-	for (uint32_t i = 0; i < c->victims; i++) {
-		const struct vmf_area *a = c->victim[i];
-
+	for (const struct vmf_area *a = change_next(c, NULL); a; a = change_next(c, a)) {
 		if (a->va > at)
 			return -VMF_EFAULT;
 		if (c->prot & ~a->maxprot)
 			return -VMF_EPERM;
 		at = vmf__end(a);
+		last = a;
 	}
-	if (!c->victims || vmf__last(c->victim[c->victims - 1]) < c->hi - 1)
+	if (!last || vmf__last(last) < c->hi - 1)
 		return -VMF_EFAULT;
 	return change_ask_split(c);
 }

@@ -37,12 +37,15 @@ static inline uint64_t vmf__max(uint64_t a, uint64_t b) { return a > b ? a : b; 
 
 enum vmf__fkind { VMF__F_FREE, VMF__F_RAM, VMF__F_SEGMENT };
 struct vmf_frame {
-	vmf_pfn pfn;
+	union {
+		vmf_pfn pfn;
+		struct { uint32_t next, prev; } free; /* free list: index + 1 in the range; under phys_lock */
+	};
 	uint32_t refs;       /* atomic; 0 only while free */
 	uint8_t order, kind;
 	uint16_t range;      /* index of its range (RAM) */
-	uint32_t next, prev; /* free list: index + 1 in the range; under phys_lock */
 };
+_Static_assert(sizeof(struct vmf_frame) == 16, "vmfault.h says so");
 struct vmf__range {
 	uint8_t kind, node;
 	vmf_pfn first;
@@ -96,7 +99,8 @@ struct vmf_slot {
 	uint32_t first_lo, first_hi, n;
 	struct vmf_area *area;
 	struct vmf_object *object;
-	uint8_t pad[64 - 16 - 2 * sizeof(void *)];
+	struct vmf__fill *spare; /* the owner's last fill, for its next: nobody else's lock is needed then */
+	uint8_t pad[64 - 16 - 3 * sizeof(void *)];
 };
 struct vmf_slot *vmf__slot_enter(struct vmf_port *); /* LOOKING; NULL: no slot, or nested too deeply */
 void vmf__slot_hold(struct vmf_port *, struct vmf_slot *, struct vmf_area *, vmf_pgoff first, uint32_t n,
@@ -158,7 +162,7 @@ struct vmf__page {
 #define VMF__LEAF 8u
 struct vmf__leaf {
 	struct vmf__page page[VMF__LEAF];
-	struct vmf_frame frame[VMF__LEAF]; /* of a segment */
+	struct vmf_frame frame[]; /* of a segment: VMF__LEAF on ports that have segments, else none */
 };
 struct vmf__node { void *child[16]; };
 struct vmf__pages { void *root; uint32_t levels; };
@@ -253,7 +257,8 @@ struct vmf__draft {
 	struct vmf__table *spare;                 /* set aside, so that taking areas out needs no memory */
 	uint32_t spares, dropped;                 /* dropped: in fresh or dead, and spare once the draft is kept */
 };
-/* struct vmf_stats as words that every CPU can add to; spread by slot over cache lines. */
+/* struct vmf_stats as words.  The first slots (CPUs, threads) have a shard each, and add without a lock prefix; the
+ * others share the last one. */
 #define VMF__COUNTERS ((sizeof(struct vmf_stats) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
 #define VMF__COUNTER(what) ((offsetof(struct vmf_stats, what) - offsetof(struct vmf_stats, faults)) / sizeof(uint64_t))
 struct vmf__counters { uintptr_t v[VMF__COUNTERS + 8]; };
@@ -322,16 +327,22 @@ struct vmf_fault {
 	vmf_pgoff lo, hi;  /* what of the object this fault may enter: the area, or less */
 	uint32_t revokes;  /* of the object, before the driver was asked */
 	struct vmf__counters *count;
+	bool counts_alone; /* nobody else adds to them */
 	struct vmf_result done; /* of installs by the driver itself */
 };
 static inline struct vmf_result vmf__result(unsigned code, unsigned why, int err)
 {
 	return (struct vmf_result){ (uint8_t)code, (uint8_t)why, 0, 0, err };
 }
-#define vmf__count(f, what, n) vmf__tally((f)->count, VMF__COUNTER(what), (n))
-static inline void vmf__tally(struct vmf__counters *c, size_t i, uint64_t n)
+#define vmf__count(f, what, n) vmf__tally((f), VMF__COUNTER(what), (n))
+static inline void vmf__tally(const struct vmf_fault *f, size_t i, uint64_t n)
 {
-	(void)__atomic_fetch_add(&c->v[i], (uintptr_t)n, __ATOMIC_RELAXED);
+	uintptr_t *v = &f->count->v[i];
+
+	if (f->counts_alone)
+		vmf__set(v, vmf__peek(v) + (uintptr_t)n);
+	else
+		(void)__atomic_fetch_add(v, (uintptr_t)n, __ATOMIC_RELAXED);
 }
 
 /* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */
@@ -370,7 +381,7 @@ int vmf__overlay_copy(struct vmf_area *to, struct vmf_area *from);
 /* What an answer has to allow for this access: a private write needs just the bytes. */
 static inline unsigned vmf__needs(const struct vmf_fault *f)
 {
-	return f->area->overlay && f->access == VMF_W ? (unsigned)VMF_R : f->access;
+	return !(f->area->flags & VMF_SHARED) && f->access == VMF_W ? (unsigned)VMF_R : f->access;
 }
 
 /* map.c: an area like that one in another space, with nothing entered; => its lock, or nobody else uses it */
@@ -397,6 +408,7 @@ struct vmf__fill {
 	struct vmf__fill *next, **link; /* object->fills, while FLYING; under its lock */
 	uint32_t refs, state;
 	bool cached, stale;
+	uint32_t awaited; /* somebody may be asleep until it lands */
 	uint32_t epoch; /* of the object when it began, if not cached */
 	uint32_t good; /* pages that are right, once LANDED */
 	int err;
@@ -410,6 +422,11 @@ void vmf__fill_shrink(struct vmf__fill *, vmf_pgoff first, uint32_t n);
 void vmf__fill_start(struct vmf__fill *);
 void vmf__fill_get(struct vmf__fill *);
 void vmf__fill_put(struct vmf__fill *);
+/* Has it landed?  If not, *seq is what to wait with on fill->landed. */
+bool vmf__fill_landed(struct vmf__fill *, uint32_t *seq);
+/* For faults, which keep one ready: as vmf__fill_new() to read, and as vmf__fill_put(). */
+struct vmf__fill *vmf__fill_take(struct vmf_fault *, vmf_pgoff first, uint32_t n);
+void vmf__fill_give(struct vmf_fault *, struct vmf__fill *);
 void vmf__fill_link(struct vmf__fill *);   /* => object lock */
 void vmf__fill_stale(struct vmf_object *, vmf_pgoff first, uint64_t n); /* => object lock */
 

@@ -110,6 +110,8 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *f, vmf_pgoff at, struct vm
 	frames += skip;
 	if (f->area->overlay)
 		return vmf__overlay_frames(f, at, frames, (uint32_t)n, prot);
+	if (f->area->window.store == VMF_BY_COPY)
+		prot = f->area->prot; /* the bytes are the area's own */
 	for (; n; n -= run, at += run, frames += run) {
 		if (f->area->window.store == VMF_BY_ADDRESS) {
 			run = 1;

@@ -79,7 +79,7 @@ static struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
 static void account(struct vmf_fault *f, struct vmf_result *r)
 {
 	if (r->code == VMF_RETRY) {
-		vmf__tally(f->count, VMF__COUNTER(retries) + (r->why & 15u), 1);
+		vmf__tally(f, VMF__COUNTER(retries) + (r->why & 15u), 1);
 		f->ticket->why = r->why;
 		f->ticket->flags |= f->flags;
 		return;
@@ -100,13 +100,21 @@ static void account(struct vmf_fault *f, struct vmf_result *r)
 static struct vmf_result run(struct vmf_fault *f)
 {
 	struct vmf_result r;
+	uint32_t shard;
 
 	f->slot = vmf__slot_enter(f->port);
 	if (!f->slot)
 		return vmf__result(VMF_RETRY, VMF_WHY_RESOURCE, 0);
-	f->count = &f->space->stats[(uint32_t)(f->slot - f->port->slots) / VMF_CFG_DEPTH % VMF_CFG_SHARDS];
+	shard = (uint32_t)(f->slot - f->port->slots) / VMF_CFG_DEPTH;
+	f->counts_alone = shard + 1 < VMF_CFG_SHARDS;
+	if (f->counts_alone)
+		f->count = &f->space->stats[shard];
 	if (find_area(f, &r))
 		r = resolve(f);
+	if (r.code != VMF_RETRY && f->ticket->core[0]) {
+		vmf__fill_give(f, (struct vmf__fill *)f->ticket->core[0]);
+		f->ticket->core[0] = 0;
+	}
 	vmf__slot_leave(f->port, f->slot);
 	return r;
 }
@@ -116,7 +124,7 @@ struct vmf_result vmf_handle(struct vmf_space *space, const struct vmf_trap *tra
 	struct vmf_port *port = space->port;
 	struct vmf_fault f = { .space = space, .port = port, .ticket = ticket, .access = trap->access,
 			       .trap_flags = trap->flags, .va = trap->va & ~(vmf_va)(vmf__psize(port) - 1),
-			       .count = &space->stats[0] };
+			       .count = &space->stats[VMF_CFG_SHARDS - 1] };
 	struct vmf_result r;
 
 	vmf__check(port, vmf__rank_none(" lock is held around a fault"));

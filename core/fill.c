@@ -8,12 +8,8 @@
  */
 #include "core.h"
 
-struct vmf__fill *vmf__fill_new(struct vmf_object *o, vmf_pgoff first, uint32_t n, bool write)
+static struct vmf__fill *fill_init(struct vmf__fill *fill, struct vmf_object *o, vmf_pgoff first, uint32_t n, bool write)
 {
-	struct vmf__fill *fill = vmf__reserve_take(o->port, &o->port->fills);
-
-	if (!fill)
-		return NULL;
 	memset(fill, 0, offsetof(struct vmf__fill, frame));
 	vmf_object_get(o);
 	fill->object = o;
@@ -21,6 +17,23 @@ struct vmf__fill *vmf__fill_new(struct vmf_object *o, vmf_pgoff first, uint32_t 
 	fill->io = (struct vmf_io){ .size = sizeof(fill->io), .frames = fill->frame, .port = o->port, .write = write };
 	vmf__fill_shrink(fill, first, n);
 	return fill;
+}
+
+struct vmf__fill *vmf__fill_new(struct vmf_object *o, vmf_pgoff first, uint32_t n, bool write)
+{
+	struct vmf__fill *fill = vmf__reserve_take(o->port, &o->port->fills);
+
+	return fill ? fill_init(fill, o, first, n, write) : NULL;
+}
+
+struct vmf__fill *vmf__fill_take(struct vmf_fault *f, vmf_pgoff first, uint32_t n)
+{
+	struct vmf__fill *fill = f->slot->spare;
+
+	if (!fill)
+		return vmf__fill_new(f->object, first, n, false);
+	f->slot->spare = NULL;
+	return fill_init(fill, f->object, first, n, false);
 }
 
 void vmf__fill_shrink(struct vmf__fill *fill, vmf_pgoff first, uint32_t n)
@@ -77,6 +90,15 @@ static void fill_unpin(struct vmf__fill *fill)
 	vmf_lock_drop(o->port, &o->lock);
 }
 
+/* What it holds but its object.  => no reference is left */
+static void fill_strip(struct vmf__fill *fill)
+{
+	if (fill->cached)
+		fill_unpin(fill);
+	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
+		vmf_frame_put(fill->io.port, fill->frame[i]);
+}
+
 /* The last reference: the object, whose reference the caller drops, or NULL. */
 static struct vmf_object *fill_release(struct vmf__fill *fill)
 {
@@ -85,10 +107,7 @@ static struct vmf_object *fill_release(struct vmf__fill *fill)
 
 	if (vmf__sub(&fill->refs, 1) != 1)
 		return NULL;
-	if (fill->cached)
-		fill_unpin(fill);
-	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
-		vmf_frame_put(port, fill->frame[i]);
+	fill_strip(fill);
 	vmf__reserve_give(port, &port->fills, fill);
 	return o;
 }
@@ -99,6 +118,32 @@ void vmf__fill_put(struct vmf__fill *fill)
 
 	if (o)
 		vmf__object_put_late(o);
+}
+
+/* Who has the only reference need not fear that somebody gets another: those come from tickets, and from pages that are
+ * FILLING, which they are not any more when it has landed.  What is scarce goes back to all. */
+void vmf__fill_give(struct vmf_fault *f, struct vmf__fill *fill)
+{
+	struct vmf_object *o = fill->object;
+
+	if (f->slot->spare || vmf__peek(&f->port->fills.free) < 2 || vmf__load(&fill->refs) != 1) {
+		vmf__fill_put(fill);
+		return;
+	}
+	fill_strip(fill);
+	f->slot->spare = fill;
+	vmf__object_put_late(o);
+}
+
+/* Whoever waits says so first, and looks then; whoever lands it says so first, and looks for waiters then. */
+bool vmf__fill_landed(struct vmf__fill *fill, uint32_t *seq)
+{
+	if (vmf__load(&fill->state) == VMF__LANDED)
+		return true;
+	vmf__set(&fill->awaited, 1u);
+	vmf__fence();
+	*seq = vmf_wait_seq(&fill->landed);
+	return vmf__load(&fill->state) == VMF__LANDED;
 }
 
 void vmf__fill_start(struct vmf__fill *fill)
@@ -161,15 +206,19 @@ void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 	pages = (uint32_t)vmf__min(pages, io->n);
 	if (!io->write && pages == io->n)
 		fill_pad(fill);
-	vmf_lock_take(o->port, &o->lock);
 	fill->good = pages;
 	fill->err = err;
-	for (uint32_t i = 0; fill->cached && !io->write && i < io->n; i++)
-		page_land(fill, i);
-	fill_unlink(fill);
+	if (fill->cached) {
+		vmf_lock_take(o->port, &o->lock);
+		for (uint32_t i = 0; !io->write && i < io->n; i++)
+			page_land(fill, i);
+		fill_unlink(fill);
+		vmf_lock_drop(o->port, &o->lock);
+	}
 	vmf__store(&fill->state, VMF__LANDED);
-	vmf_lock_drop(o->port, &o->lock);
-	vmf_wake(o->port, &fill->landed);
+	vmf__fence();
+	if (vmf__load(&fill->awaited))
+		vmf_wake(o->port, &fill->landed);
 	/* In a fault the area holds the object too, so this is its last reference only on a thread of the backing's own. */
 	vmf_object_put(fill_release(fill));
 }

@@ -39,28 +39,32 @@ struct vmf_frame *vmf__phys_frame(struct vmf_port *port, vmf_pfn pfn)
 
 /* ------------------------------------------------------------------------------------------------ buddies */
 
+static uint64_t frame_pfn(const struct vmf__range *r, const struct vmf_frame *f)
+{
+	return r->first.n + (uint64_t)(f - r->frames);
+}
+
 static void list_add(struct vmf__range *r, struct vmf_frame *f, unsigned order)
 {
 	uint32_t at = (uint32_t)(f - r->frames) + 1;
 
 	f->kind = VMF__F_FREE;
 	f->order = (uint8_t)order;
-	f->prev = 0;
-	f->next = r->heads[order];
-	if (f->next)
-		r->frames[f->next - 1].prev = at;
+	f->free.prev = 0;
+	f->free.next = r->heads[order];
+	if (f->free.next)
+		r->frames[f->free.next - 1].free.prev = at;
 	r->heads[order] = at;
 }
 
 static void list_del(struct vmf__range *r, struct vmf_frame *f)
 {
-	if (f->prev)
-		r->frames[f->prev - 1].next = f->next;
+	if (f->free.prev)
+		r->frames[f->free.prev - 1].free.next = f->free.next;
 	else
-		r->heads[f->order] = f->next;
-	if (f->next)
-		r->frames[f->next - 1].prev = f->prev;
-	f->next = f->prev = 0;
+		r->heads[f->order] = f->free.next;
+	if (f->free.next)
+		r->frames[f->free.next - 1].free.prev = f->free.prev;
 }
 
 /* Is the head of a free block of this order at pfn?  Inner frames of blocks have an order that marks them. */
@@ -80,7 +84,7 @@ static struct vmf_frame *free_block(struct vmf__range *r, uint64_t pfn, unsigned
 static void block_merge(struct vmf__range *r, struct vmf_frame *f, unsigned order)
 {
 	for (; order < VMF_ORDER_MAX; order++) {
-		struct vmf_frame *buddy = free_block(r, f->pfn.n ^ ((uint64_t)1 << order), order);
+		struct vmf_frame *buddy = free_block(r, frame_pfn(r, f) ^ ((uint64_t)1 << order), order);
 		struct vmf_frame *upper;
 
 		if (!buddy)
@@ -113,13 +117,13 @@ static void blocks_settle(struct vmf__range *r)
 	uint32_t list = r->heads[0];
 
 	r->heads[0] = r->loose = 0;
-	for (uint32_t i = list; i; i = r->frames[i - 1].next)
+	for (uint32_t i = list; i; i = r->frames[i - 1].free.next)
 		r->frames[i - 1].order = INNER;
 	while (list) {
 		struct vmf_frame *f = r->frames + (list - 1);
 
-		list = f->next;
-		f->next = f->prev = 0;
+		list = f->free.next;
+		f->free.next = f->free.prev = 0;
 		block_merge(r, f, 0);
 	}
 }
@@ -153,6 +157,7 @@ static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
 	r->free -= (uint64_t)1 << order;
 	if (!order && r->loose)
 		r->loose--;
+	f->pfn.n = frame_pfn(r, f);
 	f->kind = VMF__F_RAM;
 	f->order = (uint8_t)order;
 	return f;
@@ -202,12 +207,15 @@ bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
 {
 	struct vmf_frame *f;
 	unsigned order = 0;
+	uint64_t first;
 
 	while (((uint32_t)1 << order) < n)
 		order++;
 	vmf_lock_take(port, &port->phys_lock);
 	f = phys_take(port, order, UINT32_MAX);
+	first = f ? f->pfn.n : 0;
 	for (uint32_t i = 0; f && i < (uint32_t)1 << order; i++) {
+		f[i].pfn.n = first + i;
 		f[i].kind = VMF__F_RAM;
 		f[i].order = 0;
 		if (i >= n) {
@@ -257,7 +265,7 @@ static struct vmf__range *range_new(struct vmf_port *port, const struct vmf_rang
 		return NULL;
 	}
 	for (uint64_t i = 0; i < in->pages; i++)
-		r->frames[i] = (struct vmf_frame){ .pfn = { in->first.n + i }, .order = INNER, .range = index };
+		r->frames[i] = (struct vmf_frame){ .order = INNER, .range = index };
 	range_fill(r);
 	return r;
 }

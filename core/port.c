@@ -35,6 +35,11 @@ static void reserve_init(struct vmf__reserve *r, uint32_t size, uint32_t low)
 	*r = (struct vmf__reserve){ .lock = { 0, VMF_RANK_FRAME }, .size = size, .low = low };
 }
 
+static uint32_t leaf_size(const struct vmf_host_ops *h)
+{
+	return sizeof(struct vmf__leaf) + (h->segment ? VMF__LEAF * sizeof(struct vmf_frame) : 0);
+}
+
 int vmf_port_create(struct vmf_port **out, const struct vmf_port_config *config)
 {
 	struct vmf_port_config c;
@@ -60,7 +65,7 @@ int vmf_port_create(struct vmf_port **out, const struct vmf_port_config *config)
 	port->shift = c.page_shift;
 	port->nslots = c.slots * VMF_CFG_DEPTH;
 	port->phys_lock.rank = port->late_lock.rank = VMF_RANK_FRAME;
-	reserve_init(&port->leaves, sizeof(struct vmf__leaf), VMF_CFG_LEAVES);
+	reserve_init(&port->leaves, leaf_size(&host), VMF_CFG_LEAVES);
 	reserve_init(&port->nodes, sizeof(struct vmf__node), VMF_CFG_NODES);
 	reserve_init(&port->fills, sizeof(struct vmf__fill), VMF_CFG_FILLS);
 	port->slots = vmf__alloc(port, port->nslots * sizeof(*port->slots));

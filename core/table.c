@@ -8,7 +8,7 @@
  */
 #include "core.h"
 
-#define WIDTH 31u /* five steps of node_below() */
+#define WIDTH 31u /* the five steps of node_below() */
 #define LEAST 10u /* a node that has lost items and has fewer is joined with its neighbour */
 #define LEVELS 12u
 
@@ -27,13 +27,13 @@ struct vmf__table {
 
 /* ------------------------------------------------------------------------------------------- looking up */
 
-static const struct vmf__item *skip(const struct vmf__item *i, uint32_t n, vmf_va va)
+static inline const struct vmf__item *skip(const struct vmf__item *i, uint32_t n, vmf_va va)
 {
 	return i[n - 1].last < va ? i + n : i;
 }
 
-/* How many items end below va.  Always the same five steps: a branch would be taken at random. */
-static uint32_t node_below(const struct vmf__table *t, vmf_va va)
+/* How many items end below va: always five steps. */
+static inline uint32_t node_below(const struct vmf__table *t, vmf_va va)
 {
 	const struct vmf__item *i = skip(t->item, 16, va);
 

@@ -50,9 +50,9 @@ static void fill_wait(struct vmf__fill *fill)
 	struct vmf_port *port = fill->io.port;
 
 	for (;;) {
-		uint32_t seq = vmf_wait_seq(&fill->landed);
+		uint32_t seq;
 
-		if (vmf__load(&fill->state) == VMF__LANDED)
+		if (vmf__fill_landed(fill, &seq))
 			return;
 		(void)port->host->wait(port->self, &fill->landed.seq, seq, 0, false);
 	}

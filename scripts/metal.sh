@@ -49,7 +49,7 @@ if [ "${3:-}" = amalgam ]; then
 fi
 for source in "${sources[@]}" drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S \
 	tests/list/{list,drivers,memory,devices,backed,backing}.c \
-	tests/model/{access,check,model,object,ops,reference}.c; do
+	tests/model/{access,check,layout,model,object,ops,reference}.c; do
 	object=$out/$board-$(basename "$(dirname "$source")")-${source##*/}.o
 	extra=()
 	case $source in

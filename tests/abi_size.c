@@ -2,10 +2,10 @@
  *
  * Callers that know less of a struct than the library, or more.
  *
- * For every struct that a caller fills: cut before each of its members it means the same as whole with zeroes from there
- * on; longer with a tail of zeroes it means the same; with anything else there it is -VMF_E2BIG; cut before what makes
- * no sense without, -VMF_EINVAL.  Each lies with its end against a page that cannot be touched, and is gone, with its
- * table of operations, as soon as the call that takes it has returned: so nothing is read behind its end, or later.
+ * For every struct that a caller fills: cut before each of its members it means the same as whole with zeroes from
+ * there on; longer with a tail of zeroes it means the same; with anything else there it is -VMF_E2BIG; cut before what
+ * makes no sense without, -VMF_EINVAL.  Each lies with its end against a page that cannot be touched, and is gone, with
+ * its table of operations, as soon as the call that takes it has returned: so nothing is read behind its end, or later.
  */
 #define VMF_WORKED_PORT
 #include <errno.h>
@@ -297,6 +297,7 @@ static uint64_t tiny_now(void *self) { return (void)self, called |= 8, 0; }
 static int whole_attach(struct vmf_pmap *p, struct vmf_map *map, vmf_pfn segment, bool raw, struct vmf_window *w)
 {
 	sizes_right &= map->size == sizeof(*map) && w->size == sizeof(*w);
+	w->bolts = (uint32_t)map->pages;
 	return tiny_attach(p, map, segment, raw, w);
 }
 
@@ -306,7 +307,11 @@ static int tiny_clean(struct vmf_pmap *p, vmf_va va, uint64_t pages)
 	return tiny_protect(p, va, pages, VMF_R | VMF_X);
 }
 
-static int tiny_query(struct vmf_pmap *p, vmf_va va, struct vmf_entry *e) { return called |= 32, *e = *tiny_at(p, va), 0; }
+static int tiny_query(struct vmf_pmap *p, vmf_va va, struct vmf_entry *e)
+{
+	return called |= 32, *e = *tiny_at(p, va), 0;
+}
+
 static int tiny_take(struct vmf_pmap *p, vmf_va va, void *to) { return (void)p, (void)va, (void)to, -VMF_ENOSYS; }
 static int tiny_bolt(struct vmf_pmap *p, const struct vmf_run *run) { return (void)p, (void)run, called |= 64, 0; }
 static int tiny_unbolt(struct vmf_pmap *p, vmf_va va) { return (void)p, (void)va, called |= 128, 0; }
@@ -314,10 +319,12 @@ static void tiny_icache(struct vmf_pmap *p, vmf_va va, uint64_t n) { (void)p, (v
 static void tiny_update(struct vmf_pmap *p) { (void)p, called |= 512; }
 static int tiny_supply(struct vmf_pmap *p) { return (void)p, called |= 1024, 0; }
 
-/* With so much of the two tables and of the config: boots, writes through a backing, executes, bolts. */
+/* With so much of the two tables and of the config: boots, writes through a backing, bolts, shows a device, executes. */
 static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_ops *ops)
 {
 	struct vmf_range ram = { .size = sizeof(ram), .kind = VMF_PHYS_RAM, .first = { 0 }, .pages = 256 };
+	struct vmf_range device = { .size = sizeof(device), .kind = VMF_PHYS_DEVICE, .first = { 1000 }, .pages = PAGES,
+				    .attr = { .type = VMF_UC } };
 	struct vmf_backed b = { .size = sizeof(b), .ops = &back_ops };
 	struct vmf_map map = { .size = sizeof(map), .flags = VMF_SHARED, .pages = PAGES, .prot = VMF_R | VMF_W | VMF_X,
 			       .action = VMF_BOLT };
@@ -334,6 +341,7 @@ static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_o
 	err = vmf_port_create(&port, c);
 	if (!err) {
 		CHECK_ERR(vmf_phys_add(port, &ram), 0);
+		CHECK_ERR(vmf_phys_add(port, &device), 0);
 		err = vmf_space_create(port, &space, &pmap.pmap);
 		if (err)
 			vmf_port_destroy(port);
@@ -342,8 +350,13 @@ static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_o
 	if (err)
 		return seen(err);
 	CHECK_ERR(vmf_object_backed(port, &o, &b), 0);
-	CHECK_ERR(vmf_map(space, o, &map, &at), -VMF_ENOSPC);
+	called |= vmf_map(space, o, &map, &at) ? 0 : 2048; /* an operation may be lacking */
+	map.action = VMF_RAW;
+	map.raw = device.first;
+	map.attr = device.attr;
+	CHECK_ERR(vmf_map(space, o, &map, &at), 0);
 	map.action = VMF_LAZY;
+	map.attr = (struct vmf_attr){ 0 };
 	CHECK_ERR(vmf_map(space, o, &map, &at), 0);
 	(void)tiny_access(space, &host, at, VMF_X, &r);
 	(void)tiny_access(space, &host, at, VMF_W, &r);
@@ -538,8 +551,8 @@ static struct vmf_port_config whole_port;
 CUT(range, AT(kind), AT(node), AT(first), AT(pages), AT(attr));
 #undef THIS
 #define THIS vmf_map
-CUT(map, AT(flags), AT(va), AT(pages), AT(off), AT(prot), AT(maxprot), AT(order), AT(action), AT(node), AT(attr), AT(raw),
-	AT(priv));
+CUT(map, AT(flags), AT(va), AT(pages), AT(off), AT(prot), AT(maxprot), AT(order), AT(action), AT(node), AT(attr),
+	AT(raw), AT(priv));
 #undef THIS
 #define THIS vmf_ops
 CUT(ops, AT(flags), AT(map), AT(fault), AT(nopage), AT(nopfn), AT(mkwrite), AT(split), AT(opened), AT(closed),

@@ -681,6 +681,60 @@ static void nobody_reads_what_is_leaving(void)
 	}
 }
 
+struct thief { struct file *f; pthread_t thread; unsigned used; };
+
+static void *reclaim_next(void *self)
+{
+	struct thief *t = self;
+
+	CHECK_EQ(vmf_reclaim(t->f->object, 1, 1), 1);
+	return NULL;
+}
+
+/* Page 0 is being entered, page 1 is next, and is taken away: its entry will be waited for, the page will not. */
+static void take_the_next(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	struct thief *t = self;
+
+	(void)space, (void)at, (void)pages;
+	if (t->used++)
+		return;
+	CHECK(!pthread_create(&t->thread, NULL, reclaim_next, t));
+	CHECK_SOON(vmf_page_state(t->f->object, 1) != VMF_PRESENT);
+}
+
+/* Its neighbours were entered, but not the page itself: the fault is not over. */
+static void a_page_that_leaves_while_its_block_is_shown(void)
+{
+	static struct file f;
+	struct rig r;
+
+	RIG_EACH(r) {
+		struct thief thief = { .f = &f };
+		struct vmf_trap trap = { .access = VMF_R };
+		struct vmf_ticket ticket = { 0 };
+		struct vmf_result result;
+
+		if (r.store == VMF_BY_COPY)
+			continue;
+		file_open(&f, &r, PAGES * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ .around = 4 });
+		CHECK_OK(vmf_sim_store(r.space, f.at, "x", 1)); /* so that it is not entered together with the next */
+		check_page(&r, &f, 2);
+		vmf_sim_forget(r.space, f.at, 4);
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, take_the_next, &thief);
+		trap.va = f.at + PAGE;
+		while ((result = vmf_handle(r.space, &trap, &ticket)).code == VMF_RETRY)
+			CHECK_ERR(vmf_ticket_wait(r.space, &ticket, false), 0);
+		CHECK_OK(result);
+		CHECK(rig_present(&r, f.at + PAGE));
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, NULL, NULL);
+		CHECK(!pthread_join(thief.thread, NULL));
+		check_page(&r, &f, 1);
+		CHECK_ERR(vmf_sync(f.object, 0, PAGES, NULL), 0);
+		file_close(&f, &r);
+	}
+}
+
 static void what_cannot_be_removed_is_not_reclaimed(void)
 {
 	static struct file f;
@@ -1071,6 +1125,7 @@ static const struct vmtest tests[] = {
 	VMTEST(an_object_outlives_its_reads),
 	VMTEST(reclaimed_pages_are_read_again),
 	VMTEST(nobody_reads_what_is_leaving),
+	VMTEST(a_page_that_leaves_while_its_block_is_shown),
 	VMTEST(what_cannot_be_removed_is_not_reclaimed),
 	VMTEST(a_shorter_object_ends_earlier),
 	VMTEST(a_truncation_that_failed_is_finished_later),

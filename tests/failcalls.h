@@ -63,7 +63,7 @@ enum call {
 	[MUNMAP] = { "munmap", ERRORS(ENOMEM) }, \
 	[MPROTECT] = { "mprotect", ERRORS(ENOMEM) }, \
 	[DONTFORK] = { "madvise-DONTFORK", ERRORS(EAGAIN, ENOMEM) }, \
-	[DONTNEED] = { "madvise-DONTNEED", ERRORS(EAGAIN, EINTR) }, \
+	[DONTNEED] = { "madvise-DONTNEED", ERRORS(EAGAIN, EINVAL) }, \
 	[WIPEONFORK] = { "madvise-WIPEONFORK", ERRORS(EAGAIN) }, \
 	[MEMFD] = { "memfd_create", ERRORS(NO_FD) }, \
 	[FTRUNCATE] = { "ftruncate", ERRORS(ENOMEM, ENOSPC, AWHILE(EINTR)) }, \

@@ -5,7 +5,7 @@
  * to hold after each step and at the end is the scenario's to check; that it is the same run every time, is checked here.
  *
  * `PROGRAM thin` takes some points of each kind and not all.  FAILING="KIND N ERROR once|always" in the environment
- * makes this run alone, as the lines of a failed test name it.
+ * makes this run alone, as the lines of a failed test name it; FAILING_SHOW names each run.
  */
 #ifndef FAILING_H
 #define FAILING_H
@@ -94,6 +94,8 @@ static inline void failing_run(void (*scenario)(void), unsigned kind, uint32_t a
 	else
 		snprintf(failing.with, sizeof(failing.with), "nothing fails");
 	vmtest_with = failing.with;
+	if (getenv("FAILING_SHOW"))
+		fprintf(stderr, "%s\n", failing.with);
 	alarm(failing.seconds);
 	atomic_store(&failing.on, at != 0);
 	scenario();

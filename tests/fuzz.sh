@@ -22,7 +22,7 @@ case $target in
 handshake) sources=("$source"/server/{handshake,regions}.c) libraries=(-ljansson) ;;
 session) sources=("$source"/ports/linux/session.c) libraries=() ;;
 ops)
-	sources=("$source"/core/*.c "$source"/ports/sim/*.c "$here"/model/{access,check,model,object,ops,reference,sim}.c)
+	sources=("$source"/core/*.c "$source"/ports/sim/*.c "$here"/model/{access,check,layout,model,object,ops,reference,sim}.c)
 	libraries=(-lpthread)
 	;;
 *) echo "fuzz.sh: no target $target" >&2; exit 2 ;;

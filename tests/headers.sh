@@ -15,7 +15,9 @@ flags+=(-fsyntax-only -Wall -Wextra -Wpedantic -Werror -D_GNU_SOURCE "-I$VMF_SOU
 cd "$VMF_SOURCE/include"
 headers=(vmfault/*.h)
 # struct NAME { and then, on the next line, uint32_t size
-sized=$(awk '/^\tuint32_t size[,;]/ && name { print name } { name = /^struct vmf_[a-z_]* \{$/ ? $2 : "" }' "${headers[@]}")
+sized=$(awk '
+/^\tuint32_t size[,;]/ && name { print name }
+{ name = /^struct vmf_[a-z_]* \{$/ ? $2 : "" }' "${headers[@]}")
 [ "$(wc -w <<<"$sized")" -ge 16 ] || { echo "the structs with a size were not found"; exit 1; }
 initialised() {
 	printf '#include <%s>\n' "${headers[@]}"

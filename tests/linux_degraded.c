@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Kernels that lack something: what a space says of it, and what stands in its place.  The mask ($VMF_WITHOUT) makes this
- * kernel another; the list and the other tests run under it as well (meson.build).
+ * Kernels that lack something: what a space says of it, and what stands in its place.  The mask ($VMF_WITHOUT) makes
+ * this kernel another; the list and the other tests run under it as well (meson.build).
  */
 #include "linuxrig.h"
 #include "testback.h"
@@ -55,7 +55,8 @@ static void what_a_space_lacks(void)
 		{ "privilege", VMF_LACKS_SYSCALLS, VMF_LACKS_SYSCALLS },
 		{ "thread_id,exact_address,move,wp_async,event_fork,pagemap,device", 0, VMF_LACKS_SYSCALLS },
 		{ "since-6.2", VMF_LACKS_WP | VMF_LACKS_POISON, VMF_LACKS_SYSCALLS | VMF_LACKS_WP },
-		{ "since-5.14", VMF_LACKS_SYSCALLS | VMF_LACKS_SHARED | VMF_LACKS_POISON, VMF_LACKS_SYSCALLS | VMF_LACKS_SHARED },
+		{ "since-5.14", VMF_LACKS_SYSCALLS | VMF_LACKS_SHARED | VMF_LACKS_POISON,
+		  VMF_LACKS_SYSCALLS | VMF_LACKS_SHARED },
 		{ "since-4.3", TRAPS | VMF_LACKS_BARRIER, TRAPS | VMF_LACKS_BARRIER },
 		{ "since-9.0", 0, VMF_LACKS_SYSCALLS },
 	};

@@ -850,39 +850,41 @@ static void own_port(void)
 	}
 }
 
+static void meet_a_signal(void *arg)
+{
+	struct file *f = arg;
+	char c;
+
+	MUST(page_is(f->at + WRITTEN * PAGE, 'w'));
+	MUST(f->rig->mode == VMF_THREADED ? page_right(f, f->at + ABSENT * PAGE, ABSENT)
+					   : rig_load(f->at + ABSENT * PAGE, &c) == SIGBUS);
+}
+
 /* No descriptor is left when the event comes, which brings one: fork() does not wait until there is. */
 static void no_descriptors(void)
 {
+	struct rlimit was, few;
 	struct rig r;
 
 	rig_catching();
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	few.rlim_cur = 100;
 	FORKING(&r) {
-		struct rlimit was, none;
+		int fd[100], n = 0;
 		struct file f;
-		int status, fd;
 		pid_t pid;
 
 		file_open(&r, &f, 0);
 		prepare(&f);
-		CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
-		fd = dup(0);
-		none = was;
-		none.rlim_cur = (rlim_t)fd;
-		close(fd);
-		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-		pid = fork();
-		if (!pid) {
-			char c;
-
-			child_begins();
-			MUST(page_is(f.at + WRITTEN * PAGE, 'w'));
-			MUST(r.mode == VMF_THREADED ? page_right(&f, f.at + ABSENT * PAGE, ABSENT)
-						     : rig_load(f.at + ABSENT * PAGE, &c) == SIGBUS);
-			_exit(0);
-		}
+		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+		while ((fd[n] = dup(0)) >= 0)
+			n++;
+		pid = begin(meet_a_signal, &f);
+		while (n)
+			close(fd[--n]);
 		CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
-		CHECK(waitpid(pid, &status, 0) == pid);
-		CHECK_EQ(status, 0);
+		ends_well(pid);
 		ends_well(begin(look_at_all, &f));
 		file_close(&r, &f);
 	}
@@ -947,6 +949,7 @@ static void *storm_forker(void *arg)
 
 static void forks_in_a_storm(void)
 {
+	rig_catching();
 	FORKING(&storm.r) {
 		pthread_t t[8];
 

@@ -320,7 +320,7 @@ static void children_of_their_own(void)
 	}
 }
 
-/* The child has no copy: it dies, and does not see zeroes.  The parent is none the worse. */
+/* A child that has no copy: it dies, and does not see zeroes.  The parent is none the worse. */
 static void children(void)
 {
 	struct rig r;
@@ -330,7 +330,7 @@ static void children(void)
 			struct file f;
 			int status;
 
-			file_open(&r, &f, kinds[k]);
+			file_open(&r, &f, kinds[k] | VMF_NOFORK);
 			CHECK(right(&f, f.at, 0));
 			for (unsigned page = 0; page < 2; page++) { /* present, absent */
 				forked.at = f.at + page * PAGE;

@@ -56,7 +56,8 @@ amalgam)
 	./kernel-alone >/dev/null
 	# Settings out of their bounds are refused, by name.
 	sed 's/\(VMF_CFG_GATHER\) .*/\1 0u/' "$VMF_SOURCE/core/vmf_config.h" >bad.h
-	if $cc "${flags[@]}" -I. -DVMF_CONFIG_H='"bad.h"' -c vmfault.c -o bad.o 2>log || ! grep -q 'VMF_CFG_GATHER: ' log; then
+	if $cc "${flags[@]}" -I. -DVMF_CONFIG_H='"bad.h"' -c vmfault.c -o bad.o 2>log ||
+		! grep -q 'VMF_CFG_GATHER: ' log; then
 		echo "a wrong vmf_config.h is taken"
 		exit 1
 	fi

@@ -107,8 +107,8 @@ static void fails(void)
 {
 	struct bed b;
 
-	if (!vmf_linux_can_poison())
-		vmtest_skip("this kernel cannot poison (6.6 can)");
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
 	bed_open(&b, &plain);
 	b.back.read = (struct testback_fail){ .first = 700, .pages = 1, .err = EIO };
 	CHECK_EQ(bed_do(&b, 0, OP_LOAD, HUGE, PAGE, 0), -SIGBUS);

@@ -132,8 +132,8 @@ static void interruptions(void)
 	struct bed b;
 	int fd;
 
-	if (!vmf_linux_can_poison())
-		vmtest_skip("this kernel cannot poison (6.6 can)");
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
 	bed_prepare(&b, &plain);
 	file = image(&b, &fd);
 	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, file, NULL), 0);

@@ -144,8 +144,8 @@ static void forks(void)
 	struct bed_config config = plain;
 	struct bed b;
 
-	if (!vmf_linux_can_poison())
-		vmtest_skip("this kernel cannot poison (6.6 can)");
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
 	config.client.features |= UFFD_FEATURE_EVENT_FORK;
 	memset(&b, 0, sizeof(b));
 	if (client_start(&b.client, &config.client) == EPERM)
@@ -167,8 +167,8 @@ static void forks_and_unmaps(void)
 	struct bed_config config = plain;
 	struct bed b;
 
-	if (!vmf_linux_can_poison())
-		vmtest_skip("this kernel cannot poison (6.6 can)");
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
 	config.client.features |= UFFD_FEATURE_EVENT_FORK;
 	memset(&b, 0, sizeof(b));
 	if (client_start(&b.client, &config.client) == EPERM)
@@ -192,8 +192,8 @@ static void forks_torn(void)
 	struct bed_config config = plain;
 	struct bed b;
 
-	if (!vmf_linux_can_poison())
-		vmtest_skip("this kernel cannot poison (6.6 can)");
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
 	config.client.features = UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_FORK;
 	memset(&b, 0, sizeof(b));
 	if (client_start(&b.client, &config.client) == EPERM)

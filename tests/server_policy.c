@@ -124,8 +124,8 @@ static void poisoned(const char *policy, uint64_t length, size_t page)
 
 static void poison(void)
 {
-	if (!can_poison("poison"))
-		vmtest_skip("this kernel cannot poison pages");
+	if (vmtest_lacks(!can_poison("poison"), "this kernel cannot poison (6.6 can)"))
+		return;
 	poisoned("poison", LEFT * PAGE, LEFT + 100);
 	poisoned("auto", LEFT * PAGE, PAGES - 1);
 }
@@ -133,8 +133,8 @@ static void poison(void)
 /* The cut is within a page: what is left of it must not be padded with zeroes. */
 static void cut_page(void)
 {
-	if (!can_poison("poison"))
-		vmtest_skip("this kernel cannot poison pages");
+	if (vmtest_lacks(!can_poison("poison"), "this kernel cannot poison (6.6 can)"))
+		return;
 	poisoned("poison", LEFT * PAGE + 100, LEFT);
 }
 
@@ -154,6 +154,30 @@ static void kill_policy(void)
 	says_why(pid, "; killed");
 	serve_says(s.out, "end killed\n");
 	done();
+}
+
+/* Where the kernel has no poison, asking for it is refused before anything is served, and `auto` kills. */
+static void no_poison(void)
+{
+	char *was = getenv("VMF_WITHOUT");
+	pid_t pid;
+
+	was = was ? strdup(was) : NULL;
+	setenv("VMF_WITHOUT", "since-6.6", 1);
+	CHECK(!can_poison("poison"));
+	CHECK(can_poison("auto"));
+	start("auto");
+	pid = start_reader(LEFT + 100);
+	CHECK_EQ(truncate(s.image, LEFT * PAGE), 0);
+	tell(0);
+	CHECK_EQ(client_wait(pid), 128 + SIGKILL);
+	says_why(pid, "; killed");
+	done();
+	if (was)
+		setenv("VMF_WITHOUT", was, 1);
+	else
+		unsetenv("VMF_WITHOUT");
+	free(was);
 }
 
 /* It waits, an alarm a second is raised at most, and it goes on when the image is whole again. */
@@ -181,7 +205,8 @@ static void stall(void)
 	done();
 }
 
-static const struct vmtest tests[] = { VMTEST(poison), VMTEST(cut_page), VMTEST(kill_policy), VMTEST(stall) };
+static const struct vmtest tests[] = { VMTEST(poison), VMTEST(cut_page), VMTEST(kill_policy), VMTEST(no_poison),
+	VMTEST(stall) };
 
 int main(int argc, char **argv)
 {

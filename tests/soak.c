@@ -253,26 +253,35 @@ static void write_to(struct worker *w, vmf_va base, uint64_t first, uint64_t pag
 
 static uint32_t cuts_now(const struct worker *w) { return __atomic_load_n(&w->k->cuts, __ATOMIC_SEQ_CST); }
 
-/* Was it cut off, all or a part of the time?  Then it may have failed, and what came of it is not known. */
-static bool whole(const struct worker *w, uint32_t before, struct vmf_result r, uint64_t page, const char *what)
+/* The access, and what came of it is known: the tail was whole all the time.  If it was cut off, it may have failed; and
+ * for a moment afterwards, where another thread's failure has poisoned the page. */
+static bool tail_access(struct worker *w, uint64_t page, uint64_t *word, bool writes, uint32_t *before)
 {
-	if (before & 1 || cuts_now(w) != before) {
+	vmf_va at = place(w->k->common, page, w->id);
+	struct vmf_result r = { 0 };
+
+	for (unsigned tries = 0; tries < 1000; tries++) {
+		*before = cuts_now(w);
+		r = writes ? w->k->ground->store(w->k->space, at, *word) : w->k->ground->load(w->k->space, at, word);
 		if (r.code != VMF_OK && (r.code != VMF_SIGBUS || (r.why != VMF_WHY_EOF && r.why != VMF_WHY_RACE)))
-			check_result(w, r, what, page);
-		return false;
+			break;
+		if (*before & 1 || cuts_now(w) != *before)
+			return false;
+		if (r.code == VMF_OK)
+			return true;
+		usleep(100);
 	}
-	check_result(w, r, what, page);
-	return true;
+	check_result(w, r, "in the tail", page);
+	return false;
 }
 
 static void tail_write(struct worker *w, uint64_t page)
 {
-	uint32_t before = cuts_now(w);
 	uint64_t word = word_of(w, page, ++w->number);
-	struct vmf_result r = w->k->ground->store(w->k->space, place(w->k->common, page, w->id), word);
+	uint32_t before;
 
 	w->cut[page] = 1;
-	if (!whole(w, before, r, page, "store to the tail"))
+	if (!tail_access(w, page, &word, true, &before))
 		return;
 	w->mine[page] = word;
 	w->cut[page] = before;
@@ -280,12 +289,12 @@ static void tail_write(struct worker *w, uint64_t page)
 
 static void tail_look(struct worker *w, uint64_t page)
 {
-	uint32_t before = cuts_now(w);
-	uint64_t is = 0, want = w->cut[page] == before ? w->mine[page] : 0;
-	struct vmf_result r = w->k->ground->load(w->k->space, place(w->k->common, page, w->id), &is);
+	uint64_t is = 0, want;
+	uint32_t before;
 
-	if (!whole(w, before, r, page, "load of the tail") || w->cut[page] & 1)
+	if (!tail_access(w, page, &is, false, &before) || w->cut[page] & 1)
 		return;
+	want = w->cut[page] == before ? w->mine[page] : 0;
 	if (is != want)
 		wrong(w, want ? "my word in the tail" : "a word of before the cut", page, is, want);
 }

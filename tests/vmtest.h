@@ -81,6 +81,14 @@ static inline void vmtest_skip(const char *why)
 	vmtest_end(77);
 }
 
+/* One case of several that cannot be had here: it returns, and the others run. */
+static inline bool vmtest_lacks(bool lacks, const char *why)
+{
+	if (lacks)
+		printf("# case %s: not here: %s\n", vmtest_case, why);
+	return lacks;
+}
+
 static inline void vmtest_alarm(int sig)
 {
 	static const char text[] = ": the time is over\n";

@@ -39,8 +39,8 @@
  * waits for itself, unless another thread of the space is free.  In context that is found out (SIGBUS/POLICY), or
  * works if it is another area.
  *
- * Without a userfaultfd (none here, not allowed by a filter; for shared areas also before Linux 5.14) areas trap: what is
- * absent is PROT_NONE, a touch is a SIGSEGV, and our handler of that, which is there while such a space is open and
+ * Without a userfaultfd (none here, not allowed by a filter; for shared areas also before Linux 5.14) areas trap: what
+ * is absent is PROT_NONE, a touch is a SIGSEGV, and our handler of that, which is there while such a space is open and
  * treats the one before it as that of SIGBUS does, resolves the fault and shows pages by mprotect().  What fails is a
  * SIGBUS nevertheless.  vmf_linux_lacks() says that it is so.  It is slower, and weaker:
  *	- every fault is resolved by its own thread, VMF_THREADED or not; system calls on absent pages get EFAULT, and a
@@ -52,8 +52,8 @@
  *	  are hidden, and come back one by one;
  *	- where the machine context does not tell reads from writes, the first write of a page costs three faults.
  *
- * With a userfaultfd without poison (before 6.6) threaded spaces need that handler of SIGSEGV as well: a page that failed
- * is PROT_NONE until its failure has been told.
+ * With a userfaultfd without poison (before 6.6) threaded spaces need that handler of SIGSEGV as well: a page that
+ * failed is PROT_NONE until its failure has been told.
  *
  * The environment may say VMF_WITHOUT=NAME,...: the port then does without what it names, as another kernel would make
  * it: features of userfaultfd as `vmfault probe` names them, userfaultfd, device (/dev/userfaultfd), privilege,
@@ -98,6 +98,14 @@ struct vmf_linux_space {
 int vmf_linux_space(struct vmf_port *, struct vmf_space **, const struct vmf_linux_space *config);
 /* Unmaps everything, ends the threads.  => sleeps.  No thread is in a fault of it. */
 void vmf_linux_space_close(struct vmf_space *);
+/* Bytes of stack that the handler of SIGBUS needs for a fault in context, a vmf_revoke() by the driver's handler included
+ * (x86-64, optimised; tests/abi_stack.c measures it).  Beside it come the kernel's frame (1 to 3.5 KiB, and 8 more in a
+ * thread that uses AMX; sysconf(_SC_MINSIGSTKSZ) is the most that this machine makes), what the driver's handler uses
+ * itself, and all of it again for a handler that touches another area.  So, for an alternate stack,
+ *	2 * (VMF_LINUX_STACK + sysconf(_SC_MINSIGSTKSZ)) + what the drivers need
+ * Who links libvmfault.a without -z now: 4 KiB more, for the dynamic linker. */
+#define VMF_LINUX_STACK 4096u
+
 /* Do system calls on absent pages of this space work (true), or do they get EFAULT (false)? */
 bool vmf_linux_syscalls(const struct vmf_space *);
 /* What this kernel does not give to a space of this process, as bits; fixed for its life. */

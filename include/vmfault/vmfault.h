@@ -151,7 +151,7 @@ struct vmf_range {
 	uint64_t pages;
 	struct vmf_attr attr; /* DEVICE: the weakest attributes that a mapping may have */
 };
-/* Add a range to the memory map; what no range covers is a hole.  RAM: descriptors are allocated here (24 bytes
+/* Add a range to the memory map; what no range covers is a hole.  RAM: descriptors are allocated here (16 bytes
  * a page) and the pages are free.  -VMF_EEXIST: overlaps another; -VMF_EINVAL: empty or wraps; -VMF_ENOMEM. */
 int vmf_phys_add(struct vmf_port *, const struct vmf_range *);
 /* Take the range that starts at `first` away again.  -VMF_EBUSY: some frame is in use (then nothing happens);
@@ -254,7 +254,7 @@ struct vmf_ans {
 	vmf_pgoff first;
 	vmf_pfn pfn;               /* nopfn: n pages from here */
 	struct vmf_attr attr;
-	uint8_t prot, zero[3];     /* may be less than req->prot, never more */
+	uint8_t prot, zero[3];     /* may be less than req->prot, never more; a private area's own copy has all of it */
 	int32_t err;               /* goes into the result */
 	struct vmf_wait *wait;     /* VMF_RETRY: what for; NULL: only for a while */
 	uint32_t seq;              /* VMF_RETRY: sampled before the condition was tested */

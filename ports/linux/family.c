@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define LOOK_NS UINT64_C(1000000000)  /* how often to look who still lives */
+#define SILENT_NS UINT64_C(20000000)  /* ... and of those who have not said hello */
 #define HELLO_NS UINT64_C(10000000000) /* who is silent for so long will not say it */
 #define WHILE_NS UINT64_C(200000)     /* how often to look at what has no wait object */
 #define FIXED 2u                      /* descriptors that are always polled: the watch, the line */
@@ -245,9 +246,11 @@ static bool tied(struct vmf__child *c, short revents)
 	return vmf__child_lives(c);
 }
 
+static bool silent(const struct vmf__child *c) { return !c->greeted && !c->refused; }
+
 static bool look(struct vmf__child *c, uint64_t now)
 {
-	if (!c->greeted && !c->refused && now - c->born > HELLO_NS)
+	if (silent(c) && now - c->born > HELLO_NS)
 		vmf__child_refuse(c);
 	return vmf__child_lives(c);
 }
@@ -257,7 +260,7 @@ static void serve_all(struct vmf__family *f, struct vmf__child *first, const str
 {
 	struct vmf__child **link = &f->children, *c;
 	uint64_t now = vmf__now(NULL);
-	bool all = now - f->looked > LOOK_NS, polled = false;
+	bool all = now - f->looked >= LOOK_NS, polled = false;
 	size_t i = 0;
 
 	if (all)
@@ -265,12 +268,14 @@ static void serve_all(struct vmf__family *f, struct vmf__child *first, const str
 	while ((c = *link)) {
 		bool lives = true;
 
+		if (c->refused && !c->sealed)
+			vmf__child_refuse(c);
 		polled = polled || c == first;
 		if (polled && i + 1 < n && p[i + 1].revents)
 			lives = tied(c, p[i + 1].revents);
 		if (lives && (!polled || i >= n || p[i].revents || vmf_linux_due(c->remote.space) == 0))
 			lives = serve(c);
-		if (lives && all)
+		if (lives && (all || silent(c)))
 			lives = look(c, now);
 		i += polled ? 2 : 0;
 		/* It may have become a parent, of one that now stands before it. */
@@ -300,7 +305,7 @@ static uint64_t patience(const struct vmf__family *f, uint64_t *bits)
 			ns = sooner(ns, WHILE_NS);
 	}
 	for (const struct vmf__child *c = f->children; c; c = c->next)
-		ns = sooner(ns, vmf_linux_due(c->remote.space));
+		ns = sooner(sooner(ns, vmf_linux_due(c->remote.space)), silent(c) ? SILENT_NS : ns);
 	return ns;
 }
 
@@ -395,7 +400,15 @@ static int open_name(struct vmf__family *f)
 	f->name = p;
 	if (madvise(p, VMF__PAGE, MADV_WIPEONFORK))
 		return -VMF_ENOMEM;
-	return vmf__err(vmf__uffd_register(f->local->fd[VMF__W_COPY], (uintptr_t)p, VMF__PAGE, VMF__UR_MISSING, NULL));
+	f->named = !vmf__uffd_register(f->local->fd[VMF__W_COPY], (uintptr_t)p, VMF__PAGE, VMF__UR_MISSING, NULL);
+	return f->named ? 0 : -VMF_ENOMEM;
+}
+
+/* Unmapping it before would be an event, which nobody reads any more. */
+static void name_leave(struct vmf__family *f)
+{
+	if (f->named)
+		f->named = vmf__uffd_unregister(f->local->fd[VMF__W_COPY], (uintptr_t)f->name, VMF__PAGE) != 0;
 }
 
 static int open_descriptors(struct vmf__family *f)
@@ -405,7 +418,8 @@ static int open_descriptors(struct vmf__family *f)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, f->line))
 		return -VMF_ENOMEM;
 	f->alive = memfd_create("vmfault-alive", MFD_CLOEXEC);
-	return f->alive >= 0 && !fcntl(f->alive, F_SETLK, &k) ? 0 : -VMF_ENOMEM;
+	f->spare = fcntl(f->line[0], F_DUPFD_CLOEXEC, 0);
+	return f->spare >= 0 && f->alive >= 0 && !fcntl(f->alive, F_SETLK, &k) ? 0 : -VMF_ENOMEM;
 }
 
 static int open_thread(struct vmf__family *f)
@@ -451,7 +465,8 @@ static void family_free(struct vmf__family *f)
 		vmf__legacy_revoke(f->legacy);
 	if (f->watch)
 		vmf__watch_put(f->local->port, f->watch);
-	if (f->name)
+	name_leave(f);
+	if (f->name && !f->named)
 		munmap(f->name, VMF__PAGE);
 	if (f->zeroes)
 		munmap((void *)(uintptr_t)f->zeroes, VMF__HUGE);
@@ -503,7 +518,7 @@ void vmf__family_close(struct vmf__local *local)
 
 	if (!f)
 		return;
-	(void)vmf__uffd_unregister(fd, (uintptr_t)f->name, VMF__PAGE);
+	name_leave(f);
 	while (vmf__uffd_changing(fd)) {
 		if (read(fd, &m, sizeof(m)) == (ssize_t)sizeof(m) && m.event == UFFD_EVENT_FORK)
 			close((int)m.arg.fork.ufd);

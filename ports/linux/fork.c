@@ -261,7 +261,7 @@ void vmf__child_refuse(struct vmf__child *c)
 	const struct vmf_session *s = c->remote.session;
 	bool again = true;
 
-	c->refused = true;
+	c->refused = c->sealed = true;
 	for (unsigned tries = 0; again && tries < TRIES; tries++) {
 		if (tries) {
 			(void)vmf__inbox_drain(&c->remote);
@@ -285,10 +285,10 @@ void vmf__child_begin(struct vmf__child *c, struct vmf_space *from)
 	}
 	c->next = c->family->children;
 	c->family->children = c;
-	if (vmf_space_copy(c->remote.space, from) || c->refused)
-		vmf__child_refuse(c);
-	else
-		(void)name(c->family, c->remote.uffd, c->id);
+	if (vmf_space_copy(c->remote.space, from))
+		c->refused = true;
+	if (!c->refused && name(c->family, c->remote.uffd, c->id) == -ESRCH)
+		__atomic_store_n(&c->remote.gone, true, __ATOMIC_RELAXED);
 }
 
 /* The page with its name is there, unless it could not be put there so far. */

@@ -82,14 +82,14 @@ struct vmf__child {
 	uint64_t id, born;         /* born: ns */
 	size_t bytes;              /* of the session */
 	int tie;                   /* its HELLO: hangs up when it exits or becomes another program; -1: none yet, or no more */
-	bool greeted, refused;
+	bool greeted, refused, sealed; /* refused: not served; and what is absent there has been poisoned */
 	struct vmf__child *unborn; /* its own children that the core does not know of yet, in the order of their events */
 	struct vmf__why why;
 };
 /* EVENT_FORK was read: the child's layout is ours (or the other child's) of this moment, and the next event may change
  * that.  NULL: no memory; its descriptor is taken care of.  => gate closed */
 struct vmf__child *vmf__child_seen(struct vmf__local *, int uffd);
-/* The core copies the space, and the child is told who it is.  One that cannot be served is refused, or not even
+/* The core copies the space, and the child is told who it is.  One that cannot be served is to be refused, or not even
  * remembered.  => as vmf_space_copy() */
 void vmf__child_begin(struct vmf__child *, struct vmf_space *from);
 /* From now on it is not served: what is absent is SIGBUS (before Linux 6.6: a sleep without end, or with a signal). */
@@ -122,6 +122,7 @@ struct vmf__family {
 	int spare;                   /* to be closed when an event needs a descriptor; => gate closed */
 	uint32_t ended;              /* forks, before the last read; => gate closed */
 	_Atomic uint64_t *name;      /* in us always absent */
+	bool named;                  /* and in the userfaultfd */
 	struct vmf__legacy *legacy;
 	const char *zeroes;          /* VMF__HUGE bytes */
 	_Atomic uint64_t last_id;

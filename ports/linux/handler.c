@@ -76,11 +76,17 @@ static long poison_page(struct vmf__local *local, const struct vmf__window *w, u
 static bool poison(struct vmf__local *local, const struct vmf_trap *trap, const struct vmf__window *w, uintptr_t page)
 {
 	bool changing;
+	long got;
 
-	if (local->forbids)
+	if (local->forbids) {
 		changing = vmf__forbid(local, page) != 0;
-	else
-		changing = poison_page(local, w, page) == -EAGAIN;
+	} else {
+		got = poison_page(local, w, page);
+		/* It is there, and cannot be made writable: he would fault, and fail, for ever. */
+		if (got == -EEXIST && trap->flags & VMF_TRAP_WP)
+			return false;
+		changing = got == -EAGAIN;
+	}
 	return !changing || !vmf__guard_serves(local, trap);
 }
 
@@ -99,7 +105,7 @@ void vmf__fault_failed(struct vmf__local *local, const struct vmf_trap *trap, st
 	vmf__fault_again(local, page);
 }
 
-/* Without poison it is a signal, if the page is registered and absent: bytes that are nowhere cannot be copied to it. */
+/* Without poison it is a signal, if the page is registered and absent: else COPY minds that, and not the bytes. */
 static void disown(struct vmf__local *local, unsigned kind, const struct vmf_trap *trap)
 {
 	uintptr_t page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);

@@ -130,7 +130,8 @@ static int port_fill(struct vmf__linux *port)
 	};
 	int err;
 
-	port->features = vmf__uffd_features();
+	if (vmf__uffd_ask(&port->features))
+		return -VMF_ENOMEM; /* too few descriptors are no reason to do without it for good */
 	port->guesses = vmf__mask() & VMF__MASK_ACCESS;
 	host_fill(port);
 	port->segments = reserve(VMF__SEGMENTS * sizeof(*port->segments));
@@ -250,7 +251,7 @@ static void local_free(struct vmf__local *local)
 		if (fd >= 0 && !local->kept)
 			close(fd);
 	}
-	vmf__family_free(local); /* a fork that was at work has gone on by now, and its child finds nobody */
+	vmf__family_free(local);
 	if (traps(local) || local->forbids)
 		vmf__registry_trap_put();
 	vmf__local_give(local);
@@ -320,6 +321,7 @@ void vmf_linux_space_close(struct vmf_space *space)
 		(void)vmf_space_destroy(space);
 	}
 	vmf__windows_leave(local, 0, UINTPTR_MAX);
+	vmf__family_close(local);
 	local_free(local);
 }
 

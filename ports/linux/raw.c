@@ -27,10 +27,15 @@ static int replace(uintptr_t va, uint64_t pages, unsigned prot, int fd, off_t at
 {
 	size_t bytes = pages << VMF__SHIFT;
 
+	/* EAGAIN is about locked memory here, and not about the layout. */
 	if (mmap((void *)va, bytes, vmf__host_prot(prot), MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, at) == MAP_FAILED)
-		return vmf__err(errno);
-	(void)madvise((void *)va, bytes, MADV_DONTFORK);
+		return errno == EAGAIN ? -VMF_ENOMEM : vmf__err(errno);
 	return 0;
+}
+
+static int leave_from_children(uintptr_t va, uint64_t pages)
+{
+	return madvise((void *)va, pages << VMF__SHIFT, MADV_DONTFORK) ? -VMF_ENOMEM : 0;
 }
 
 /* => extent's lock */
@@ -39,6 +44,8 @@ static int blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 	uint64_t first = vmf__window_page(w, va);
 	int err = replace(va, pages, w->prot, w->local->port->blank, (off_t)(first << VMF__SHIFT));
 
+	if (!err)
+		(void)leave_from_children(va, pages); /* a child has nothing of it */
 	for (uint64_t i = 0; i < pages && !err; i++)
 		if (atomic_load_explicit(&w->extent->raw[first + i], memory_order_relaxed))
 			atomic_store_explicit(&w->extent->raw[first + i], 0, memory_order_relaxed);
@@ -83,6 +90,8 @@ static long show(const struct vmf__window *w, const struct vmf_run *run, const s
 	if (!fresh)
 		return 0;
 	err = replace(run->va, run->n, run->prot, s->fd, at);
+	if (!err)
+		err = leave_from_children(run->va, run->n);
 	if (err) {
 		/* A driver's mmap() that refuses may leave nothing mapped at all. */
 		(void)blank(w, run->va, run->n);

@@ -374,9 +374,10 @@ static int remote_attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn seg
 	(void)segment;
 	if (!(map->flags & VMF_FIXED) || (wants_raw && !r->forks) || map->flags & VMF_SHARED)
 		return -VMF_ENOSYS;
-	if (!within(region, map->va, map->pages))
+	/* A fork may have come in the middle of vmf_map(): then the child has an area without access, or none. */
+	if (!within(region, map->va, map->pages) && !r->forks)
 		return -VMF_EINVAL;
-	order = region->page_size == VMF__PAGE ? 0 : 9;
+	order = !region || region->page_size == VMF__PAGE ? 0 : 9;
 	*w = (struct vmf_window){ .size = sizeof(*w), .store = VMF_BY_COPY, .cow = true, .zero = true,
 		.order = (uint8_t)order, .orders = UINT64_C(1) << order };
 	return 0;

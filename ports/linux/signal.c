@@ -2,8 +2,8 @@
  *
  * The handler of SIGBUS: resolves faults of spaces in context, absent raw pages of every space, and poisoned pages
  * that are touched again; hands on what is not ours, and what cannot be had.  And that of SIGSEGV, which is there while
- * a space has trap windows, or forbids pages: resolves their faults, hands on what is not ours and what the area does not
- * allow; what cannot be had becomes a SIGBUS.
+ * a space has trap windows, or forbids pages: resolves their faults, hands on what is not ours and what the area does
+ * not allow; what cannot be had becomes a SIGBUS.
  *
  * They run with every signal blocked but these two (a driver may touch another area; the core finds out if it is
  * its own), on the alternate stack if the thread has one, and keep errno.
@@ -197,7 +197,7 @@ static void on_sigbus(int sig, siginfo_t *si, void *context)
 /* ----------------------------------------------------------------------------------------- trap windows */
 
 /* Where the context does not say what the access was (vmf__cpu_access()): a read, until the same instruction has
- * faulted twice on a page that could be read.  Once is what happens when another thread has shown the page meanwhile. */
+ * faulted twice on a page that could be read.  Once is what happens when another thread has shown it meanwhile. */
 static void guess(const struct vmf__window *w, const ucontext_t *uc, const struct vmf_entry *e, struct vmf_trap *trap)
 {
 	uintptr_t pc = vmf__cpu_pc(uc), page = trap->va & ~(uintptr_t)(VMF__PAGE - 1);

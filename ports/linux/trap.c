@@ -3,12 +3,12 @@
  * Windows without a userfaultfd: what is not shown is PROT_NONE, touching it is SIGSEGV, and our handler resolves that.
  *
  *	by offset   a mapping of the object's memfd; its frames are there already, and shown by mprotect()
- *	by copy     a mapping of a memfd of the extent's own; bytes are written into that, not through the window, so nobody
- *	            sees a page that is half filled; then they are shown
+ *	by copy     a mapping of a memfd of the extent's own; bytes are written into that, not through the window, so
+ *	            nobody sees a page that is half filled; then they are shown
  *
  * An extent has a byte for each page: what is shown of it, and whether its bytes have been given away.  It and the
- * mappings change together, under the local's lock `showing`.  Who comes without a fault of the core's looks at the table
- * under it: nothing leaves that meanwhile.
+ * mappings change together, under the local's lock `showing`.  Who comes without a fault of the core's looks at the
+ * table under it: nothing leaves that meanwhile.
  *
  * Each run of pages that are shown alike is a mapping, of which a process has 65,530 (vm.max_map_count).  If there are
  * no more, everything of the extent is hidden, which makes one of them all, and comes back as it is touched.
@@ -92,7 +92,10 @@ static uint64_t next_with(const struct vmf__extent *x, uint64_t i, uint64_t end,
 
 /* ------------------------------------------------------------------------------------------------ showing */
 
-static uintptr_t address(const struct vmf__window *w, uint64_t page) { return w->va + ((page - w->first) << VMF__SHIFT); }
+static uintptr_t address(const struct vmf__window *w, uint64_t page)
+{
+	return w->va + ((page - w->first) << VMF__SHIFT);
+}
 
 /* Pages of the window that are shown alike, from i on. */
 static uint64_t alike(const struct vmf__extent *x, uint64_t i, uint64_t end)

@@ -64,17 +64,26 @@ int vmf__uffd_api(int fd, uint64_t features)
 	return ioctl(fd, UFFDIO_API, &api) ? -errno : 0;
 }
 
-uint64_t vmf__uffd_features(void)
+int vmf__uffd_ask(uint64_t *features)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	int fd = vmf__uffd_open(NULL);
 
+	*features = 0;
 	if (fd < 0)
-		return 0;
-	if (ioctl(fd, UFFDIO_API, &api))
-		api.features = 0;
+		return fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM ? fd : 0;
+	if (!ioctl(fd, UFFDIO_API, &api))
+		*features = api.features & ~vmf__mask();
 	close(fd);
-	return api.features & ~vmf__mask();
+	return 0;
+}
+
+uint64_t vmf__uffd_features(void)
+{
+	uint64_t features;
+
+	(void)vmf__uffd_ask(&features);
+	return features;
 }
 
 int vmf__uffd_register(int fd, uintptr_t va, size_t bytes, unsigned mode, uint64_t *ioctls)

@@ -66,6 +66,8 @@ int vmf__uffd_open(bool *user_only);
 int vmf__uffd_api(int fd, uint64_t features);
 /* What this kernel has (a bit set of features), asked of a descriptor of its own.  0: no userfaultfd. */
 uint64_t vmf__uffd_features(void);
+/* The same: 0, or -errno: descriptors or memory are lacking, so nobody knows. */
+int vmf__uffd_ask(uint64_t *features);
 /* 0 or -errno.  ioctls (may be NULL): bits of what works on the range. */
 int vmf__uffd_register(int fd, uintptr_t va, size_t bytes, unsigned mode, uint64_t *ioctls);
 int vmf__uffd_unregister(int fd, uintptr_t va, size_t bytes);

@@ -24,6 +24,7 @@
 
 #define CLEAN_MAX 4096u /* pages */
 #define ZAP_TRIES 200u
+#define DONTNEED_LOCKED 24 /* MADV_DONTNEED_LOCKED, since Linux 5.18 */
 
 static const char zeroes[VMF__PAGE] __attribute__((aligned(VMF__PAGE)));
 
@@ -140,13 +141,23 @@ static int shut(const struct vmf__window *w)
 	return err;
 }
 
+/* What the application has locked in memory (mlockall) is not spared: the frame stays, the entry goes. */
+static int zap(void *at, size_t bytes)
+{
+	if (!madvise(at, bytes, MADV_DONTNEED) || errno == ENOMEM)
+		return 0;
+	if (errno != EINVAL)
+		return vmf__err(errno);
+	return madvise(at, bytes, DONTNEED_LOCKED) && errno != ENOMEM ? -VMF_EBUSY : 0;
+}
+
 /* It cannot be unmapped after all.  Leaving the userfaultfd has made clean pages writable, so entries are forgotten; and
  * what cannot be registered again stays shut, because it would show zeroes. */
 static void reopen(const struct vmf__window *w)
 {
 	if (!registered(w) || vmf__uffd_register(w->local->fd[w->kind], w->va, bytes_of(w), mode_of(w), NULL))
 		return;
-	if (w->kind == VMF__W_SHARED && madvise((void *)w->va, bytes_of(w), MADV_DONTNEED))
+	if (w->kind == VMF__W_SHARED && zap((void *)w->va, bytes_of(w)))
 		return;
 	(void)mprotect((void *)w->va, bytes_of(w), vmf__host_prot(w->prot));
 }
@@ -328,7 +339,8 @@ static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 		if (!munmap((void *)at, to - at))
 			continue;
 		reopen_all(local, at, end);
-		(void)vmf__window_drop(local, va, at);
+		if (at > va)
+			(void)vmf__window_drop(local, va, at);
 		return -VMF_ENOMEM;
 	}
 	return 0;
@@ -396,9 +408,7 @@ static int remove_step(const struct vmf__window *w, unsigned arg)
 		return 0;
 	if (w->trap)
 		return vmf__trap_hide(w);
-	if (madvise((void *)w->va, w->end - w->va, MADV_DONTNEED) && errno != ENOMEM)
-		return vmf__err(errno);
-	return 0;
+	return zap((void *)w->va, bytes_of(w));
 }
 
 /* Zapping asks nobody whose memory it is.  If the application has unmapped a window and the event has not been read,
@@ -598,21 +608,48 @@ static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
 	}
 }
 
+/* From page i on, in one window. */
+static struct vmf_run part_of(const struct vmf_run *run, uint32_t i, const struct vmf__window *w)
+{
+	struct vmf_run part = *run;
+	uint64_t room = (w->end - (run->va + ((uintptr_t)i << VMF__SHIFT))) >> VMF__SHIFT;
+
+	part.va += (uintptr_t)i << VMF__SHIFT;
+	part.pfn.n += i;
+	part.n = room < run->n - i ? (uint32_t)room : run->n - i;
+	if (run->need != UINT32_MAX)
+		part.need = run->need - i < part.n ? run->need - i : 0;
+	return part;
+}
+
+/* An area may be several windows: it was to be cut, and was not. */
+static long enter_run(struct vmf__local *local, const struct vmf_run *run)
+{
+	bool all = run->need == UINT32_MAX;
+	struct vmf__window w;
+	long fresh = 0, got;
+
+	for (uint32_t i = 0, n; i < run->n; i += n) {
+		bool there = vmf__window_find(run->va + ((uintptr_t)i << VMF__SHIFT), &w) && w.local == local;
+		struct vmf_run part = there ? part_of(run, i, &w) : *run;
+
+		n = there ? part.n : 1;
+		got = there ? enter_window(&w, &part) : -VMF_EGONE;
+		if (got < 0 && (all || run->need - i < n))
+			return got;
+		fresh += got > 0 ? got : 0;
+	}
+	return fresh;
+}
+
 static long enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 {
 	struct vmf__local *local = local_of(pmap);
-	uintptr_t end = run->va + ((uintptr_t)run->n << VMF__SHIFT);
-	struct vmf__window w;
 	long got;
 
 	vmf__block(NULL);
 	vmf__gate_share(&local->gate);
-	if (atomic_load(&local->changing))
-		got = -VMF_EAGAIN;
-	else if (!vmf__window_find(run->va, &w) || w.local != local || end > w.end)
-		got = -VMF_EGONE;
-	else
-		got = enter_window(&w, run);
+	got = atomic_load(&local->changing) ? -VMF_EAGAIN : enter_run(local, run);
 	if (got == -VMF_EGONE && vmf__events_pending(local))
 		got = -VMF_EAGAIN;
 	vmf__gate_unshare(&local->gate);

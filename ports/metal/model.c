@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The model on a board: fewer operations, from one seed, and no way to make a failing sequence short: the same seed on the
- * simulated port (by-address) is the place to look.
+ * The model on a board: fewer operations, from one seed, and no way to make a failing sequence short.  (The same seed
+ * on the simulated port, by-address, is the place to look.)
  */
 #include "metal.h"
 #include "../../tests/model/model.h"
@@ -118,7 +118,7 @@ bool metal_model(struct metal_host *h, struct vmf_port *port, struct vmf_space *
 		.name = board.name, .port = port, .space = { space }, .spaces = board.spaces ? board.spaces : 1,
 		.base = vmf_space_pmap(space)->lo, .beyond = true, .load = load, .store = store,
 		.fetch = board.code ? fetch : NULL, .code = code, .code_mask = board.code_mask,
-		.fork = board.spaces > 1 ? fork : NULL, .leave = leave,
+		.fork = board.spaces > 1 ? fork : NULL, .leave = board.spaces > 1 ? leave : NULL,
 	};
 	model_run(&st, next, &random, OPERATIONS, &out);
 	say(&out);

@@ -190,7 +190,10 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	st->store = copy ? VMF_BY_COPY : VMF_BY_OFFSET;
 	st->flags = copy ? 0 : VMF_SHARED;
 	st->cannot[STAGE_BOLTS] = "no bolts";
-	st->cannot[STAGE_FORK] = "nothing serves a child";
+	st->cannot[STAGE_FORK_SHARED] = "nothing can be taken away from a child";
+	if (vmf_linux_lacks(st->space) & VMF_LACKS_FORK)
+		st->cannot[STAGE_FORK] = "no privilege, or no poison: nothing serves a child";
+	st->fork = in_a_child;
 	instructions(st);
 	say_lacks(st);
 	if (copy) {
@@ -207,6 +210,23 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	st->patience = 4;
 	st->shows = shows;
 	st->put = put;
+}
+
+static unsigned in_a_child(struct stage *st, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		signal(SIGALRM, SIG_DFL);
+		alarm(vmtest_seconds(10));
+		_exit((int)f(st, va));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 0;
 }
 
 static void usage(void)

@@ -118,6 +118,31 @@ struct ref_expect run_expects(struct run *r, const struct ref_cell *c, unsigned 
 	return ref_expect(&r->ref, c, access, in_memory(r, c));
 }
 
+/* A driver that revokes sees to what was written itself: its pages are clean, and their next write is announced. */
+void run_driver_clean(struct run *r, unsigned object, unsigned off, unsigned n)
+{
+	for (unsigned i = 0; i < n && object == MODEL_DRIVER; i++)
+		r->ref.object[object].page[off + i].dirt = REF_CLEAN;
+}
+
+void run_raced(struct run *r)
+{
+	for (unsigned i = 0; i < MODEL_OBJECTS; i++) {
+		struct model_race *race = &r->object[i].race;
+		struct ref_words w;
+
+		if (race->state != MODEL_RACE_OVER)
+			continue;
+		for (unsigned k = 0; k < MODEL_WORDS; k++)
+			w.word[k] = race->word[k];
+		ref_replace(&r->ref.object[i], race->page, &w);
+		run_driver_clean(r, i, race->page, 1);
+		if (i == MODEL_DRIVER)
+			r->announced[race->page] = race->announced;
+		race->state = MODEL_RACE_NONE;
+	}
+}
+
 static const char *access_name(unsigned access)
 {
 	return access == VMF_R ? "load" : access == VMF_W ? "store" : "fetch";
@@ -135,6 +160,7 @@ static bool right(struct run *r, unsigned space, unsigned page, unsigned access,
 	struct model_text t;
 	char name[32];
 
+	run_raced(r);
 	r->out->pages++;
 	r->out->failing += failed;
 	if (failed ? e.fails && (same(is, e.result) || (e.other.code && same(is, e.other))) : e.ok)
@@ -186,7 +212,9 @@ bool run_touched(struct run *r, const struct ref_cell *c, unsigned access)
 /* Such an access failed. */
 static bool refused(struct run *r, const struct ref_cell *c, unsigned access)
 {
-	if (!c->mapped || !c->shared || c->object != MODEL_DRIVER || !(c->prot & access) || !run_inside(run_object(r, c), c->off))
+	if (!c->mapped || !c->shared || c->object != MODEL_DRIVER || !(c->prot & access))
+		return true;
+	if (!run_inside(run_object(r, c), c->off))
 		return true;
 	return announced(r, c->off, false, access == VMF_W || (!r->ref.protects && c->prot & VMF_W));
 }

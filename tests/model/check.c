@@ -83,6 +83,11 @@ static bool check(struct run *r, unsigned space, unsigned page, uint32_t how)
 	return true;
 }
 
+bool run_check_child(struct run *r, uint32_t how)
+{
+	return each_page(r, check, (how & ~(uint32_t)HOW_ALL) | HOW_STORE | HOW_FETCH);
+}
+
 bool run_check(struct run *r, uint32_t how, bool all)
 {
 	return each_page(r, check, all ? how | HOW_ALL | HOW_STORE | HOW_FETCH : how & ~(uint32_t)HOW_ALL) &&
@@ -159,8 +164,11 @@ bool run_check_objects(struct run *r)
 		}
 	if (run_soon(r, areas_told))
 		return true;
-	for (unsigned i = 0; i < MODEL_OBJECTS && !model_backed(i); i++)
-		if (!run_equal(r, "areas", "opened less closed areas", r->object[i].opened - r->object[i].closed, areas_of(r, i)))
+	for (unsigned i = 0; i < MODEL_OBJECTS && !model_backed(i); i++) {
+		uint32_t told = r->object[i].opened - r->object[i].closed;
+
+		if (!run_equal(r, "areas", "opened less closed areas", told, areas_of(r, i)))
 			return false;
+	}
 	return true;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  *
- * The model on the Linux port, in this process: threaded or in context.  Shared areas are by offset, private ones by copy.
- * Loads, stores and fetches are real ones; what fails is a signal, and vmf_fault_why() says the reason.  munmap(),
- * mremap() and madvise() are the kernel's.
+ * The model on the Linux port, in this process: threaded or in context.  Shared areas are by offset, private ones by
+ * copy.  Loads, stores and fetches are real ones; what fails is a signal, and vmf_fault_why() says the reason.
+ * munmap(), mremap(), madvise() and fork() are the kernel's.
  */
 #include <sched.h>
+#include <sys/prctl.h>
 #include <vmfault/linux.h>
 #include "../linuxrig.h"
 #include "hosted.h"
@@ -14,13 +15,13 @@
 /* A segmentation fault that the kernel finds without us: it says whether something is there that forbids the access. */
 static int caught(struct model_stage *st, vmf_va va)
 {
-	struct vmf_result r = { .code = VMF_SIGSEGV };
+	struct vmf_result r = vmf_fault_why((const void *)va);
 
 	rig_back = NULL;
-	if (rig_caught.sig == SIGBUS)
-		r = vmf_fault_why((const void *)va);
-	else
+	if (rig_caught.sig == SIGSEGV && (r.code != VMF_SIGSEGV || r.why != VMF_WHY_FORK)) {
+		r = (struct vmf_result){ .code = VMF_SIGSEGV };
 		r.why = rig_caught.code == SEGV_ACCERR ? VMF_WHY_PROT : VMF_WHY_NONE;
+	}
 	st->failed = (struct vmf_result){ .code = r.code, .why = r.why, .err = r.err };
 	return 1;
 }
@@ -139,6 +140,20 @@ static int forget(struct model_stage *st, unsigned space, vmf_va va, uint64_t pa
 	return madvise((void *)va, pages * MODEL_PAGE, MADV_DONTNEED) ? -VMF_EFAULT : 0;
 }
 
+static bool child(struct model_stage *st, bool (*f)(void *), void *arg)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)st;
+	if (!pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		alarm(20);
+		_exit(!f(arg));
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
 /* -------------------------------------------------------------------------------------------- the stage */
 
 const char *const model_stage_names = "threaded|in-context";
@@ -163,13 +178,15 @@ struct model_stage *model_stage_open(const char *name)
 	config.mode = strcmp(name, "threaded") ? VMF_IN_CONTEXT : VMF_THREADED;
 	vmtest_case = name;
 	st = (struct model_stage){
-		.name = name, .spaces = 1, .base = BASE, .soon = true, .reads_first = true, .load = load, .store = store, .fetch = fetch, .code = code,
-		.code_mask = CODE_MASK, .move = move, .forget = forget, .gone = gone, .pause = moment,
+		.name = name, .spaces = 1, .base = BASE, .soon = true, .reads_first = true, .load = load, .store = store,
+		.fetch = fetch, .code = code, .code_mask = CODE_MASK, .move = move, .forget = forget, .gone = gone,
+		.child = child, .pause = moment,
 	};
 	stay();
 	rig_catching();
 	rig_port(&st.port);
 	CHECK_ERR(vmf_linux_space(st.port, &st.space[0], &config), 0);
+	st.inherits = !(vmf_linux_lacks(st.space[0]) & VMF_LACKS_FORK);
 	return &st;
 }
 

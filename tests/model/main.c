@@ -173,21 +173,21 @@ static void report_counts(const struct model_outcome *o)
 	printf("\n");
 }
 
-static void report_failure(const struct options *o, struct model_list l, struct model_verdict *v)
+static void report_failure(const struct options *o, struct model_list *l, struct model_verdict *v)
 {
 	FILE *f;
 
 	printf("FAILED at operation %u: %s: %s\n", v->outcome.op, v->check, v->outcome.text);
 	if (!o->shrink)
 		return;
-	model_shrink(o->stage, &l, v, o->shrink);
-	printf("# %u operations are enough; as a file, for %s --replay FILE:\n", l.n, o->stage);
-	list_print(stdout, l);
-	model_try(o->stage, l, true, v);
+	model_shrink(o->stage, l, v, o->shrink);
+	printf("# %u operations are enough; as a file, for %s --replay FILE:\n", l->n, o->stage);
+	list_print(stdout, *l);
+	model_try(o->stage, *l, true, v);
 	printf("# %s: %s\n", v->check ? v->check : "which passed this time", v->outcome.text);
 	f = o->save ? fopen(o->save, "w") : NULL;
 	if (f) {
-		list_print(f, l);
+		list_print(f, *l);
 		fclose(f);
 	}
 }
@@ -259,12 +259,10 @@ int main(int argc, char **argv)
 	else
 		printf("# %s --seed %u --ops %u\n", o.stage, o.seed, l.n);
 	model_try(o.stage, l, true, &v);
-	if (!v.check && v.status)
-		return 77;
-	if (!v.check) {
+	if (v.check)
+		report_failure(&o, &l, &v);
+	else if (!v.status)
 		report_counts(&v.outcome);
-		return 0;
-	}
-	report_failure(&o, l, &v);
-	return 1;
+	free(l.op);
+	return v.check ? 1 : v.status ? 77 : 0;
 }

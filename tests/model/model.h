@@ -4,8 +4,8 @@
  * right; what the two make of it is compared.  Freestanding: it runs on a bare machine as it does in a process.
  *
  * An operation is a row of small numbers that mean something wherever it stands in a sequence: what cannot be done
- * (mapping over an area, say) is tried, and has to fail as it should; what this port has no way to do is left out.  So any
- * part of a failing sequence is a sequence, and a program can look for a short one that fails.
+ * (mapping over an area, say) is tried, and has to fail as it should; what this port has no way to do is left out.  So
+ * any part of a failing sequence is a sequence, and a program can look for a short one that fails.
  */
 #ifndef VMF_TESTS_MODEL_H
 #define VMF_TESTS_MODEL_H
@@ -72,8 +72,9 @@ struct model_stage {
 	int (*move)(struct model_stage *, unsigned space, vmf_va from, vmf_va to, uint64_t pages);
 	int (*forget)(struct model_stage *, unsigned space, vmf_va, uint64_t pages); /* mapped in every page */
 	int (*gone)(struct model_stage *, unsigned space, vmf_va, uint64_t pages);   /* unmapped from outside */
-	/* fork(): a child runs f(arg), which says whether all is right there.  0: it was. */
-	int (*child)(struct model_stage *, bool (*f)(void *), void *arg);
+	/* fork(): a child runs f(arg), and ends.  false: f said so, or it died. */
+	bool (*child)(struct model_stage *, bool (*f)(void *), void *arg);
+	bool inherits;      /* it has private areas, except those with VMF_NOFORK */
 	void (*pause)(struct model_stage *); /* with `soon`: a moment */
 	void (*put)(const char *);
 
@@ -92,8 +93,8 @@ struct model_outcome {
 	uint32_t pages, failing; /* compared; of these, accesses that had to fail, and did */
 	uint32_t left_out;   /* bit for each kind that this port cannot do */
 };
-/* Objects are made, ops(arg, i) for i in [0, n) is done, everything is compared a last time, and all is unmapped.  With an
- * outcome that failed the port is left as it is. */
+/* Objects are made, ops(arg, i) for i in [0, n) is done, everything is compared a last time, and all is unmapped.
+ * After an outcome that failed the port is left as it is. */
 void model_run(struct model_stage *, const struct model_op *(*ops)(void *, uint32_t), void *arg, uint32_t n,
 			   struct model_outcome *);
 

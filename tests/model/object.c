@@ -58,6 +58,16 @@ static enum vmf_code bad(struct vmf_ans *ans)
 	return VMF_SIGBUS;
 }
 
+/* The answer is complete, and some of it is not true any more. */
+static void race(struct model_object *m, vmf_pgoff lo, vmf_pgoff hi)
+{
+	if (m->race.state != MODEL_RACE_ARMED || m->race.page < lo || m->race.page >= hi)
+		return;
+	m->race.announced = m->announced[m->race.page];
+	if (!model_object_swap(m, m->race.page, m->race.word))
+		m->race.state = MODEL_RACE_OVER;
+}
+
 static enum vmf_code nopage(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	struct model_object *m = req->object_priv;
@@ -67,6 +77,7 @@ static enum vmf_code nopage(const struct vmf_req *req, struct vmf_ans *ans)
 	vmf_frame_get(m->frame[req->off]);
 	ans->frames[0] = m->frame[req->off];
 	ans->n = 1;
+	race(m, req->off, req->off + 1);
 	return VMF_OK;
 }
 
@@ -89,6 +100,7 @@ static enum vmf_code nopage_run(const struct vmf_req *req, struct vmf_ans *ans)
 		vmf_frame_get(m->frame[at]);
 		ans->frames[ans->n++] = m->frame[at];
 	}
+	race(m, lo, hi);
 	return VMF_OK;
 }
 

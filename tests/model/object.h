@@ -20,6 +20,14 @@ enum model_object_kind {
 #define MODEL_READ_ERR 105 /* what a bad page says */
 #define MODEL_WRITE_ERR 28
 
+/* A driver takes another frame for a page, and revokes it, while its handler is about to answer with the old one. */
+enum model_race_state { MODEL_RACE_NONE, MODEL_RACE_ARMED, MODEL_RACE_OVER };
+struct model_race {
+	_Atomic uint8_t state;
+	uint8_t page;
+	uint32_t word[MODEL_WORDS]; /* of the new frame */
+	uint32_t announced;         /* of the page, then */
+};
 struct model_object {
 	struct vmf_port *port;
 	struct vmf_object *object;
@@ -29,6 +37,7 @@ struct model_object {
 	uint32_t bytes;                               /* a backing's length */
 	uint32_t bad_read, bad_write;                 /* a bit for each page */
 	_Atomic uint32_t announced[MODEL_ROOM];       /* mkwrite */
+	struct model_race race;
 	_Atomic uint32_t opened, closed, ended;       /* areas; ended: release() or close() */
 	uint8_t kind;
 };

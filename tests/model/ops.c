@@ -9,7 +9,7 @@ const char *const model_kind_name[MODEL_KINDS] = {
 	"forget", "gone", "poke", "swap", "spoil", "heal", "glance", "check",
 };
 /* Of all of them together. */
-static const uint8_t weight[MODEL_KINDS] = { 16, 2, 6, 12, 18, 4, 1, 1, 3, 2, 4, 4, 3, 3, 1, 2, 1, 1, 1, 9, 5 };
+static const uint8_t weight[MODEL_KINDS] = { 16, 2, 6, 12, 18, 4, 1, 1, 3, 2, 4, 4, 3, 3, 1, 2, 2, 1, 1, 9, 5 };
 
 static uint32_t next(struct model_random *r)
 {
@@ -171,6 +171,9 @@ static void text_special(struct model_text *t, const struct model_op *op)
 		break;
 	case MODEL_RESIZE:
 		text_count(t, "to bytes", model_op_length(op));
+		break;
+	case MODEL_SWAP:
+		model_text(t, op->value & 1 ? " in the next fault" : "");
 		break;
 	case MODEL_SPOIL:
 		model_text(t, op->value & 1 ? " for writing" : " for reading");

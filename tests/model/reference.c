@@ -54,21 +54,27 @@ static struct vmf_result object_fails(const struct ref_object *o, unsigned off, 
 	return (struct vmf_result){ .code = VMF_OK };
 }
 
+static struct ref_expect denied(unsigned why)
+{
+	return (struct ref_expect){ .fails = true, .result = { .code = VMF_SIGSEGV, .why = (uint8_t)why } };
+}
+
 struct ref_expect ref_expect(const struct reference *r, const struct ref_cell *c, unsigned access, bool in_memory)
 {
 	struct ref_expect e = { .ok = true };
 
-	if (!c->mapped || !(c->prot & access)) {
-		e.result = (struct vmf_result){ .code = VMF_SIGSEGV, .why = c->mapped ? VMF_WHY_PROT : VMF_WHY_NONE };
-		e.ok = false;
-		e.fails = true;
-		if (c->mapped && access == VMF_X && c->prot && r->reads_first && !c->own)
-			e.other = object_fails(&r->object[c->object], c->off, in_memory);
-		return e;
-	}
+	if (!c->mapped || c->lost)
+		return denied(c->mapped ? VMF_WHY_FORK : VMF_WHY_NONE);
 	e.result = object_fails(&r->object[c->object], c->off, in_memory);
 	e.fails = e.result.code != VMF_OK && !c->own;
-	e.ok = !e.fails || !c->shared;
+	if (c->prot & access) {
+		e.ok = !e.fails || !c->shared;
+		return e;
+	}
+	e.other = e.fails && access == VMF_X && c->prot && r->reads_first ? e.result : (struct vmf_result){ 0 };
+	e.ok = false;
+	e.fails = true;
+	e.result = denied(VMF_WHY_PROT).result;
 	return e;
 }
 

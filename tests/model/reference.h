@@ -6,8 +6,8 @@
  *
  *   - A private page that the area has not written yet shows its object's page as it was at some moment since it was
  *     mapped, and never as it was before what it has shown already ("it may show what is written to the object
- *     meanwhile").  So for each page of an object the last contents are kept, and a cell says which is the oldest that it
- *     may show.  Past the object's end, and where the object's page cannot be read, it may also fail as the object does.
+ *     meanwhile").  So for each page of an object the last contents are kept, and a cell says which is the oldest that
+ *     it may show.  Past the object's end, and where its page cannot be read, it may also fail as the object does.
  *   - Bytes by copy that were taken away (madvise) read zero; but it is a fault that brings the zeroes, and it may find
  *     that the object ends before them, or cannot be read.
  *   - Where entries cannot be write-protected, a page that is entered in an area that can be written counts as written,
@@ -18,7 +18,8 @@
  *   - Where a fetch reads before it finds that it is not allowed (stage.reads_first), and the page cannot be had, it
  *     fails for either reason.
  *   - Where several errors apply to a call, any of them.
- *   - What is written to a shared page past the end of a backing, in its last page, is nobody's: no such word is written.
+ *   - What is written to a shared page past the end of a backing, in its last page, is nobody's: no such word is
+ *     written.
  *   - Protections without VMF_R are VMF_NONE only: CPUs differ in what "write only" and "execute only" allow.
  */
 #ifndef VMF_TESTS_MODEL_REFERENCE_H
@@ -46,6 +47,7 @@ struct ref_object {
 /* A page of a space. */
 struct ref_cell {
 	bool mapped, shared, nofork;
+	bool lost;            /* this is a child, which did not inherit it */
 	bool held;            /* private: it shows `mine` and nothing else */
 	bool own;             /* held, since it was written: it stays, whatever happens to the object */
 	bool taken;           /* held, and zero, since it was taken away */

@@ -97,8 +97,8 @@ struct model_stage *model_stage_open(const char *name)
 	config.store = stages[i].store;
 	config.protect = stages[i].protect;
 	s.stage = (struct model_stage){
-		.name = stages[i].name, .spaces = MODEL_SPACES, .base = VMF_SIM_LOWEST, .beyond = true, .load = load, .store = store, .fetch = fetch,
-		.fork = fork_space, .leave = leave, .move = move, .forget = forget,
+		.name = stages[i].name, .spaces = MODEL_SPACES, .base = VMF_SIM_LOWEST, .beyond = true, .load = load,
+		.store = store, .fetch = fetch, .fork = fork_space, .leave = leave, .move = move, .forget = forget,
 	};
 	CHECK_ERR(vmf_sim_open(&s.sim, &config), 0);
 	CHECK_ERR(vmf_sim_space(s.sim, &s.stage.space[0]), 0);
