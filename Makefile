@@ -7,6 +7,8 @@
 #	make check-all   every test: also clang, sanitizers, cross compiles, QEMU
 #	make check-metal the bare-metal ports, under QEMU
 #	make model       random sequences of operations against the model, each time others, for some minutes
+#	make mutate      takes each guard out, and sees its test fail: some twenty minutes
+#	make soak        eight threads do everything at once for SOAK_SECONDS (600) on each port
 #	make bench       figures of this machine
 #	make amalgam     the core and its pmaps as one vmfault.c and vmfault.h, in build/amalgam
 #	make abi         does the library keep what it promised?  make abi-update: a new promise
@@ -20,6 +22,7 @@ PREFIX ?= /usr/local
 BUILD ?= build
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 600
 MESON_TEST = meson test --num-processes $(JOBS) --print-errorlogs
 
 all: $(BUILD)/build.ninja
@@ -32,7 +35,7 @@ $(BUILD)/build.ninja:
 
 $(BUILD)-clang/build.ninja:
 	scripts/deps build clang
-	CC=clang meson setup $(BUILD)-clang
+	CC=clang meson setup -Dchecks=true $(BUILD)-clang
 
 $(BUILD)-asan/build.ninja:
 	scripts/deps build
@@ -73,6 +76,13 @@ model: all
 	for stage in $(MODEL); do $(BUILD)/tests/test-model-sim $$stage --ops $(MODEL_OPS) || exit 1; done
 	for mode in $(MODEL_LINUX); do $(BUILD)/tests/test-model-linux $$mode --ops $(MODEL_OPS) || exit 1; done
 
+mutate:
+	scripts/deps build cross
+	scripts/mutate --jobs $(JOBS)
+
+soak: all
+	$(BUILD)/tests/test-soak --seconds $(SOAK_SECONDS) sim threaded in-context
+
 # Only what the demo runs, so that it is soon there.
 demo: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS) vmfault examples/demo examples/example-naive_handler examples/example-sparse
@@ -110,4 +120,4 @@ deps-metal:
 clean:
 	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov
 
-.PHONY: all coverage fuzz abi abi-update amalgam model check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean
+.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean

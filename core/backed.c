@@ -6,6 +6,7 @@
 #include "core.h"
 
 #define SHOW_RUN 64u /* frames entered by one call */
+#define BOUNCE_MAX 64u /* pages: longer runs fall out of the cache between the two copies */
 
 struct block { vmf_pgoff lo, hi; };
 
@@ -215,12 +216,24 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 	return true;
 }
 
-/* Frames for a run, adjacent if possible; a shorter run, down to the page itself, if memory is scarce. */
-static bool claim_frames(struct vmf_fault *f, struct block *b, struct vmf_frame **frames)
+/* Is a read to go into frames of its own first?  Not if it is not done at once; and not where the page would be writable
+ * before it is said to be dirty. */
+static bool bounces(const struct vmf_fault *f)
 {
+	return f->object->segmented && f->area->window.fill && vmf__peek(&f->object->prompt) &&
+	       !(tracks(f) && (f->access == VMF_W || !f->area->window.protect));
+}
+
+/* Frames for a run, adjacent if possible; a shorter run, down to the page itself, if memory is scarce. */
+static bool claim_frames(struct vmf_fault *f, struct block *b, struct vmf__fill *fill)
+{
+	struct vmf_frame **frames = fill->frame;
 	struct vmf_object *o = f->object;
 	uint32_t n = (uint32_t)(b->hi - b->lo);
 
+	fill->bounced = n <= BOUNCE_MAX && bounces(f) && vmf__phys_run(f->port, n, frames);
+	if (fill->bounced)
+		return true;
 	for (uint32_t i = 0; o->segmented && i < n; i++)
 		frames[i] = vmf__page_segment(o, b->lo + i);
 	if (o->segmented || vmf__phys_run(f->port, n, frames))
@@ -240,7 +253,7 @@ static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
 	fill = vmf__fill_take(f, b.lo, (uint32_t)(b.hi - b.lo));
 	if (!fill)
 		return NULL;
-	if (!claim_frames(f, &b, fill->frame)) {
+	if (!claim_frames(f, &b, fill)) {
 		fill->io.n = 0;
 		vmf__fill_put(fill);
 		return NULL;
@@ -259,8 +272,32 @@ static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
 	return fill;
 }
 
-/* The caller's reference becomes the ticket's. */
-static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
+/* Enters what was read into frames of the fill's own, and copies what cannot be.  true: the page itself is entered.
+ * => ENTERING */
+static bool place(struct vmf_fault *f, struct vmf__fill *fill)
+{
+	unsigned prot = f->area->prot & ~(tracks(f) ? (unsigned)VMF_W : 0u);
+	uint32_t n = fill->good ? vmf__enter_fill(f, fill, fill->good, prot) : 0;
+
+	vmf__fill_copy(fill, n, fill->good);
+	return f->off - fill->io.first < n;
+}
+
+/* Who makes it stale then waits for our slot, and takes away what we put there. */
+static bool land(struct vmf_fault *f, struct vmf__fill *fill)
+{
+	bool shown = false;
+
+	vmf__slot_hold(f->port, f->slot, f->area, fill->io.first, fill->io.n, VMF__ENTERING);
+	if (!vmf__load(&fill->stale))
+		shown = place(f, fill);
+	vmf__slot_relax(f->slot);
+	vmf__fill_land(fill);
+	return shown;
+}
+
+/* The caller's reference becomes the ticket's.  true: it has landed, and the page is entered. */
+static bool fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 {
 	ticket_take(f, fill);
 	if (zero) {
@@ -268,11 +305,15 @@ static void fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 		vmf__fill_get(fill);
 		vmf_io_done(&fill->io, fill->io.n, 0);
 		vmf__count(f, zeroed, fill->io.n);
+		if (fill->bounced)
+			return land(f, fill);
 	} else {
 		f->flags |= VMF_MAJOR;
 		vmf__count(f, bytes_read, fill->io.bytes);
-		vmf__fill_start(fill);
+		if (vmf__fill_start(fill))
+			return land(f, fill);
 	}
+	return false;
 }
 
 /* The extent that holds the page, however little the backing says at a time: it may know only what follows the page
@@ -346,7 +387,10 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	vmf_lock_drop(f->port, &o->lock);
 	if (fill) {
 		vmf__set(&f->area->ahead_next, (uint32_t)(fill->io.first + fill->io.n));
-		fill_begin(f, fill, zero);
+		if (fill_begin(f, fill, zero)) {
+			*r = vmf__result(VMF_OK, 0, 0);
+			return true;
+		}
 	}
 	if (leaving)
 		*r = vmf__retry(f, VMF_WHY_RACE, &o->changed, seq);
@@ -440,7 +484,7 @@ static bool stream_fetch(struct vmf_fault *f, struct vmf_result *r)
 	}
 	fill = stream_fill(f, b, epoch);
 	if (fill)
-		fill_begin(f, fill, zero);
+		(void)fill_begin(f, fill, zero);
 	else
 		*r = vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
 	return !fill;

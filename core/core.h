@@ -194,6 +194,7 @@ struct vmf_object {
 	void *priv;
 	uint32_t refs;
 	bool stream, segmented, backed, readonly;
+	bool prompt; /* a hint: the last read was done when start() returned */
 	uintptr_t pages, room; /* length now (atomic), and at most */
 	vmf_pfn segment;
 	struct vmf__pages tree;
@@ -348,6 +349,8 @@ static inline void vmf__tally(const struct vmf_fault *f, size_t i, uint64_t n)
 /* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */
 struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n,
 				    unsigned prot);
+/* The first n of a bounced fill.  Returns how many are entered, from the first on. */
+uint32_t vmf__enter_fill(struct vmf_fault *, const struct vmf__fill *, uint32_t n, unsigned prot);
 struct vmf_result vmf__enter_pfns(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
 struct vmf_result vmf__enter_zero(struct vmf_fault *, vmf_pgoff, uint64_t n);
 /* By copy, where single entries can be protected: is the fault's page there?  Then *r is what came of it. */
@@ -402,12 +405,15 @@ uint32_t vmf__readahead(struct vmf_fault *);
 
 /* One read or write in flight.  Tickets and the io hold references; while it lives its cached pages are pinned. */
 enum { VMF__FLYING, VMF__LANDED };
+enum { VMF__STARTING, VMF__AWAY, VMF__BACK }; /* in start(); it returned before the read was done, or not */
 struct vmf__fill {
 	struct vmf_io io; /* first, n, frames: = frame */
 	struct vmf_object *object; /* a reference */
 	struct vmf__fill *next, **link; /* object->fills, while FLYING; under its lock */
 	uint32_t refs, state;
 	bool cached, stale;
+	bool bounced; /* cached, and reads into frames of its own, whose bytes then go into the segment */
+	uint32_t starter; /* bounced: VMF__STARTING... */
 	uint32_t awaited; /* somebody may be asleep until it lands */
 	uint32_t epoch; /* of the object when it began, if not cached */
 	uint32_t good; /* pages that are right, once LANDED */
@@ -418,8 +424,11 @@ struct vmf__fill {
 struct vmf__fill *vmf__fill_new(struct vmf_object *, vmf_pgoff first, uint32_t n, bool write); /* NULL: reserve empty */
 /* Before it starts: the n pages from first of what it was made for. */
 void vmf__fill_shrink(struct vmf__fill *, vmf_pgoff first, uint32_t n);
-/* Hands it to the backing.  => consumes no reference of the caller's; no lock held */
-void vmf__fill_start(struct vmf__fill *);
+/* Hands it to the backing.  True: it was bounced and is done, but for vmf__fill_copy() where `good` and not `stale`, and
+ * vmf__fill_land().  => consumes no reference of the caller's; no lock held */
+bool vmf__fill_start(struct vmf__fill *);
+void vmf__fill_copy(struct vmf__fill *, uint32_t i, uint32_t end); /* of these pages into the segment; => ENTERING */
+void vmf__fill_land(struct vmf__fill *);
 void vmf__fill_get(struct vmf__fill *);
 void vmf__fill_put(struct vmf__fill *);
 /* Has it landed?  If not, *seq is what to wait with on fill->landed. */

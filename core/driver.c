@@ -183,7 +183,7 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
 			frame = NULL;
 		if (frame) {
 			memset(vmf_frame_bytes(o->port, frame), 0, vmf__psize(o->port));
-			page->of = frame;
+			vmf__store(&page->of, (void *)frame); /* object_has() looks without the lock */
 			if (vmf__state(page) == VMF_ABSENT) /* not DIRTY: a write was announced */
 				vmf__set_state(page, VMF_PRESENT);
 		}

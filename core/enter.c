@@ -130,6 +130,28 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *f, vmf_pgoff at, struct vm
 	return r;
 }
 
+uint32_t vmf__enter_fill(struct vmf_fault *f, const struct vmf__fill *fill, uint32_t count, unsigned prot)
+{
+	vmf_pgoff at = fill->io.first;
+	const struct vmf_pmap_ops *ops = &f->space->ops;
+	uint64_t n = count;
+	struct vmf_run run;
+	uint32_t skip;
+	long got;
+
+	if (!clip(f, &at, &n, &skip) || skip)
+		return 0;
+	run = run_at(f, at, n, prot);
+	run.pfn.n = f->object->segment.n + at;
+	run.from = fill->frame[0]->pfn;
+	run.flags |= VMF_RUN_FILL;
+	if (prot & VMF_X && ops->icache)
+		ops->icache(f->space->pmap, run.va, run.n);
+	got = ops->enter(f->space->pmap, &run);
+	(void)vmf__entered(f, got, false);
+	return got > 0 ? (uint32_t)got : 0;
+}
+
 enum vmf_why vmf__pfns_good(struct vmf_port *port, vmf_pfn pfn, uint64_t n, struct vmf_attr *attr)
 {
 	while (n) {

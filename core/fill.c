@@ -5,6 +5,10 @@
  * A cached fill owns the pages that it claimed: they are FILLING and pinned.  When it lands they become PRESENT or
  * FAILED and stay pinned until its last reference goes: the tickets of all who asked hold one each, and that is also
  * how exactly they learn of a failure.  A fill that is not cached owns frames of its own, which go with it.
+ *
+ * A bounced fill is cached, and reads into frames of its own nevertheless: where a platform makes the pages of a segment
+ * when they are first touched, copying into them as they are entered is cheaper than touching them first.  If the read is
+ * done when start() returns, the fault that asked does that; else vmf_io_done() copies.
  */
 #include "core.h"
 
@@ -146,15 +150,23 @@ bool vmf__fill_landed(struct vmf__fill *fill, uint32_t *seq)
 	return vmf__load(&fill->state) == VMF__LANDED;
 }
 
-void vmf__fill_start(struct vmf__fill *fill)
+bool vmf__fill_start(struct vmf__fill *fill)
 {
 	struct vmf_object *o = fill->object;
+	uint32_t starting = VMF__STARTING;
+	bool prompt;
 	int err;
 
 	vmf__fill_get(fill);
 	err = o->backing->start(o->backing_self, &fill->io);
 	if (err)
 		vmf_io_done(&fill->io, 0, err);
+	if (fill->bounced)
+		prompt = !vmf__cas(&fill->starter, &starting, VMF__AWAY);
+	else
+		prompt = vmf__load(&fill->state) == VMF__LANDED;
+	vmf__set(&o->prompt, prompt);
+	return prompt && fill->bounced;
 }
 
 void *vmf_io_bytes(const struct vmf_io *io, uint32_t i, uint32_t *adjacent)
@@ -188,7 +200,7 @@ static void page_land(struct vmf__fill *fill, uint32_t i)
 	struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
 
 	if (i < fill->good && !fill->stale) {
-		page->of = fill->frame[i];
+		page->of = fill->bounced ? vmf__page_segment(o, fill->io.first + i) : fill->frame[i];
 		vmf__set_state(page, VMF_PRESENT);
 		return;
 	}
@@ -198,23 +210,51 @@ static void page_land(struct vmf__fill *fill, uint32_t i)
 		vmf_frame_put(o->port, fill->frame[i]);
 }
 
+void vmf__fill_copy(struct vmf__fill *fill, uint32_t i, uint32_t end)
+{
+	struct vmf_object *o = fill->object;
+
+	for (; i < end; i++)
+		memcpy(vmf_frame_bytes(o->port, vmf__page_segment(o, fill->io.first + i)),
+		       vmf_frame_bytes(o->port, fill->frame[i]), vmf__psize(o->port));
+}
+
+/* true: whoever started it lands it. */
+static bool fill_back(struct vmf__fill *fill)
+{
+	uint32_t starting = VMF__STARTING;
+
+	if (vmf__cas(&fill->starter, &starting, VMF__BACK))
+		return true;
+	vmf__fill_copy(fill, 0, fill->good);
+	return false;
+}
+
 void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 {
 	struct vmf__fill *fill = (struct vmf__fill *)((uint8_t *)io - offsetof(struct vmf__fill, io));
+
+	fill->good = (uint32_t)vmf__min(pages, io->n);
+	fill->err = err;
+	if (!io->write && fill->good == io->n)
+		fill_pad(fill);
+	if (!fill->bounced || !fill_back(fill))
+		vmf__fill_land(fill);
+}
+
+void vmf__fill_land(struct vmf__fill *fill)
+{
 	struct vmf_object *o = fill->object;
 
-	pages = (uint32_t)vmf__min(pages, io->n);
-	if (!io->write && pages == io->n)
-		fill_pad(fill);
-	fill->good = pages;
-	fill->err = err;
 	if (fill->cached) {
 		vmf_lock_take(o->port, &o->lock);
-		for (uint32_t i = 0; !io->write && i < io->n; i++)
+		for (uint32_t i = 0; !fill->io.write && i < fill->io.n; i++)
 			page_land(fill, i);
 		fill_unlink(fill);
 		vmf_lock_drop(o->port, &o->lock);
 	}
+	for (uint32_t i = 0; fill->bounced && i < fill->io.n; i++)
+		vmf_frame_put(o->port, fill->frame[i]);
 	vmf__store(&fill->state, VMF__LANDED);
 	vmf__fence();
 	if (vmf__load(&fill->awaited))

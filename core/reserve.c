@@ -14,7 +14,7 @@ void *vmf__reserve_take(struct vmf_port *port, struct vmf__reserve *r)
 	block = r->list;
 	if (block) {
 		r->list = *block;
-		r->free--;
+		vmf__set(&r->free, r->free - 1);
 	}
 	vmf_lock_drop(port, &r->lock);
 	return block;
@@ -27,7 +27,7 @@ void vmf__reserve_give(struct vmf_port *port, struct vmf__reserve *r, void *p)
 	vmf_lock_take(port, &r->lock);
 	*block = r->list;
 	r->list = block;
-	r->free++;
+	vmf__set(&r->free, r->free + 1);
 	vmf_lock_drop(port, &r->lock);
 }
 

@@ -319,7 +319,7 @@ static void tiny_icache(struct vmf_pmap *p, vmf_va va, uint64_t n) { (void)p, (v
 static void tiny_update(struct vmf_pmap *p) { (void)p, called |= 512; }
 static int tiny_supply(struct vmf_pmap *p) { return (void)p, called |= 1024, 0; }
 
-/* With so much of the two tables and of the config: boots, writes through a backing, bolts, shows a device, executes. */
+/* With so much of the two tables and of the config: boots, writes through a backing, bolts, shows a device, runs. */
 static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_ops *ops)
 {
 	struct vmf_range ram = { .size = sizeof(ram), .kind = VMF_PHYS_RAM, .first = { 0 }, .pages = 256 };

@@ -7,6 +7,7 @@
  * before is there afterwards, byte for byte; the same thing works when nothing fails any more; and at the end no
  * mapping, descriptor, thread, allocation or handler is left.
  */
+#define FAILING_THIN 1u
 #include "failcalls.h"
 #include "linuxrig.h"
 
@@ -388,6 +389,7 @@ static void world_close(void)
 }
 
 static void (*scenario)(void);
+static void layout(void);
 
 static void nothing_left(void)
 {
@@ -418,6 +420,9 @@ static void run(void)
 {
 	scenario();
 	failing_stop();
+	/* A barrier that could not be had was asked for until it could. */
+	if (failing_hit() && failing.kind == BARRIER && failing.always && scenario != layout)
+		CHECK_EQ(atomic_load(&failing.hits), FAILING_WHILE + 1);
 	if (before.fds)
 		nothing_left();
 }

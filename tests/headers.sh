@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # headers.sh LANGUAGE: every public header compiles alone, twice in a row and with all the others, as C99, C11 or C++17,
-# without a warning; and VMF_INIT initialises every struct that starts with its size.
+# without a warning; so do, in C, those of pmap/ and drivers/; and VMF_INIT initialises every struct that starts with
+# its size.
 set -euo pipefail
 export LC_ALL=C
 
@@ -19,6 +20,8 @@ sized=$(awk '
 /^\tuint32_t size[,;]/ && name { print name }
 { name = /^struct vmf_[a-z_]* \{$/ ? $2 : "" }' "${headers[@]}")
 [ "$(wc -w <<<"$sized")" -ge 16 ] || { echo "the structs with a size were not found"; exit 1; }
+inner=()
+[ "$1" = c++17 ] || inner=(../pmap/*.h ../drivers/*.h)
 initialised() {
 	printf '#include <%s>\n' "${headers[@]}"
 	for name in $sized; do
@@ -32,7 +35,7 @@ for compiler in "${compilers[@]}"; do
 	# clang++ needs a C++ library's headers; a compiler that cannot do without ours is not asked about ours.
 	echo '#include <stdint.h>' | "$compiler" "${flags[@]}" - 2>/dev/null || continue
 	tried=$((tried + 1))
-	for header in "${headers[@]}"; do
+	for header in "${headers[@]}" "${inner[@]}"; do
 		printf '#include <%s>\n#include <%s>\nint vmf_empty;\n' "$header" "$header" |
 			"$compiler" "${flags[@]}" - || { echo "$compiler $1: $header"; exit 1; }
 	done
@@ -45,4 +48,4 @@ if [ "$tried" -eq 0 ]; then
 	echo "skipped: none of ${compilers[*]} here"
 	exit 77
 fi
-echo "$1: ${#headers[@]} headers, $(wc -w <<<"$sized") initialisers, $tried compilers"
+echo "$1: $((${#headers[@]} + ${#inner[@]})) headers, $(wc -w <<<"$sized") initialisers, $tried compilers"

@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
 #define PAGES 64u
 #define WRITTEN 1u /* the pages of a file, before the fork */
@@ -163,11 +164,15 @@ static void goes_on(void)
 
 	FORKING(&r) {
 		struct file f;
+		char *shared;
 
 		file_open(&r, &f, 0);
 		prepare(&f);
+		shared = rig_map(&r, f.object, VMF_SHARED, PAGES, VMF_R | VMF_W); /* which they do not inherit */
+		CHECK(page_right(&f, shared + ABSENT * PAGE, ABSENT));
 		ends_well(begin(look_at_all, &f));
 		ends_well(begin(write_all, &f));
+		rig_unmap(&r, shared, PAGES);
 		for (unsigned i = ABSENT; i < PAGES; i++)
 			CHECK(!there(f.at + i * PAGE));
 		look_at_all(&f);
@@ -509,14 +514,21 @@ static void become_another(void *arg)
 	_exit(1);
 }
 
+/* So that nothing hangs up. */
+static void close_all(void *arg)
+{
+	(void)arg;
+	MUST(close_range(3, ~0u, 0) == 0);
+}
+
 /* Their descriptor and what holds the object are let go. */
 static void noticed(void)
 {
-	void (*const how[])(void *) = { look_at_all, wait_to_be_killed, become_another };
+	void (*const how[])(void *) = { look_at_all, wait_to_be_killed, become_another, close_all };
 	struct rig r;
 
 	FORKING(&r)
-		for (unsigned i = 0; i < 3; i++) {
+		for (unsigned i = 0; i < 4; i++) {
 			unsigned before;
 			struct file f;
 			pid_t pid;
@@ -525,13 +537,13 @@ static void noticed(void)
 			prepare(&f);
 			before = descriptors();
 			pid = begin(how[i], &f);
-			if (i == 0)
+			if (i == 0 || i == 3)
 				ends_well(pid);
 			else if (i == 1)
 				kill(pid, SIGKILL);
 			CHECK_SOON(descriptors() == before);
 			file_close(&r, &f);
-			if (i) {
+			if (i == 1 || i == 2) {
 				kill(pid, SIGKILL);
 				CHECK(waitpid(pid, NULL, 0) == pid);
 			}
@@ -647,6 +659,43 @@ static void orphans(void)
 	for (unsigned mode = VMF_THREADED; mode <= VMF_IN_CONTEXT; mode++) {
 		orphans_of(mode, false);
 		orphans_of(mode, true);
+	}
+}
+
+#define SOCKETS 20u
+
+/* The numbers of what it closed are its own by now: nothing is sent there. */
+static void use_numbers_again(void *arg)
+{
+	struct file *f = arg;
+	int pairs[SOCKETS][2];
+	char c;
+
+	close_all(NULL);
+	for (unsigned i = 0; i < SOCKETS; i++)
+		MUST(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pairs[i]) == 0);
+	if (f->rig->mode == VMF_THREADED) /* its faults need no descriptor */
+		MUST(page_right(f, f->at + ABSENT * PAGE, ABSENT));
+	else
+		MUST(rig_load(f->at + ABSENT * PAGE, &c) == SIGBUS);
+	(void)vmf_fault_why(f->at + ABSENT * PAGE);
+	for (unsigned i = 0; i < SOCKETS; i++)
+		MUST(read(pairs[i][0], &c, 1) == -1 && read(pairs[i][1], &c, 1) == -1);
+}
+
+static void closed_descriptors(void)
+{
+	struct rig r;
+
+	rig_catching();
+	FORKING(&r) {
+		struct file f;
+
+		file_open(&r, &f, 0);
+		prepare(&f);
+		ends_well(begin(use_numbers_again, &f));
+		look_at_all(&f);
+		file_close(&r, &f);
 	}
 }
 
@@ -817,6 +866,48 @@ static void closed(void)
 	}
 }
 
+static struct { struct file f; atomic_bool stop; } closing;
+
+/* A child has the bytes, or a signal. */
+static void look_or_fail(void *arg)
+{
+	char c;
+
+	(void)arg;
+	if (rig_load(closing.f.at + WRITTEN * PAGE, &c) == 0)
+		MUST(c == 'w');
+	if (rig_load(closing.f.at + ABSENT * PAGE, &c) == 0)
+		MUST(c == (char)testback_byte(&closing.f.back, ABSENT * PAGE));
+}
+
+static void *fork_all_the_time(void *arg)
+{
+	(void)arg;
+	while (!closing.stop)
+		ends_well(begin(look_or_fail, NULL));
+	return NULL;
+}
+
+static void closed_while_forking(void)
+{
+	rig_catching();
+	need_fork();
+	for (unsigned i = 0; i < 20; i++) {
+		struct rig r;
+		pthread_t t;
+
+		rig_open(&r, i % 2 ? VMF_THREADED : VMF_IN_CONTEXT);
+		file_open(&r, &closing.f, 0);
+		prepare(&closing.f);
+		closing.stop = false;
+		CHECK_EQ(pthread_create(&t, NULL, fork_all_the_time, NULL), 0);
+		usleep(500 * i);
+		file_close_object(&r, &closing.f);
+		closing.stop = true;
+		pthread_join(t, NULL);
+	}
+}
+
 static void open_its_own(void *arg)
 {
 	struct file *f = arg, g;
@@ -924,7 +1015,10 @@ static void *storm_thread(void *arg)
 			CHECK_SOON(vmf_unmap(storm.r.space, (vmf_va)p, 16) == 0);
 		q = rig_map(&storm.r, storm.zero, 0, 1, VMF_R | VMF_W);
 		free(malloc(vmtest_random(&seed) % 10000));
-		CHECK_SOON(vmf_unmap(storm.r.space, (vmf_va)q, 1) == 0);
+		if (vmtest_random(&seed) % 2)
+			CHECK_EQ(munmap(q, PAGE), 0);
+		else
+			CHECK_SOON(vmf_unmap(storm.r.space, (vmf_va)q, 1) == 0);
 		atomic_fetch_add(&storm.rounds, 1);
 	}
 	return NULL;
@@ -975,7 +1069,8 @@ static void forks_in_a_storm(void)
 static const struct vmtest tests[] = {
 	VMTEST(goes_on), VMTEST(parent_goes_on), VMTEST(layout), VMTEST(grandchildren), VMTEST(system_calls),
 	VMTEST(errors), VMTEST(interrupted), VMTEST(not_inherited), VMTEST(on_request), VMTEST(unprivileged),
-	VMTEST(noticed), VMTEST(orphans), VMTEST(orphans_at_once), VMTEST(cloned), VMTEST(spawned), VMTEST(closed),
+	VMTEST(noticed), VMTEST(orphans), VMTEST(orphans_at_once), VMTEST(closed_descriptors),
+	VMTEST(cloned), VMTEST(spawned), VMTEST(closed), VMTEST(closed_while_forking),
 	VMTEST(own_port), VMTEST(no_descriptors), VMTEST(forks_in_a_storm),
 };
 

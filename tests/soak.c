@@ -563,7 +563,7 @@ static struct vmf_result linux_load(struct vmf_space *space, vmf_va va, uint64_t
 		return linux_result(rig_caught.sig, va);
 	}
 	rig_back = &back;
-	*word = *(volatile uint64_t *)va;
+	*word = __atomic_load_n((uint64_t *)va, __ATOMIC_RELAXED);
 	rig_back = NULL;
 	return (struct vmf_result){ 0 };
 }
@@ -579,7 +579,7 @@ static struct vmf_result linux_store(struct vmf_space *space, vmf_va va, uint64_
 		return linux_result(rig_caught.sig, va);
 	}
 	rig_back = &back;
-	*(volatile uint64_t *)va = word;
+	__atomic_store_n((uint64_t *)va, word, __ATOMIC_RELAXED);
 	rig_back = NULL;
 	return (struct vmf_result){ 0 };
 }

@@ -235,7 +235,7 @@ static void testback_closed(void *self)
 	pthread_mutex_lock(&t->lock);
 	CHECK(!t->closed);
 	CHECK(!t->queued);
-	t->closed = true;
+	__atomic_store_n(&t->closed, true, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 }

@@ -35,9 +35,10 @@
  * when its handler returns, the instruction faults again.  With VMF_THREADED the thread sleeps in the kernel, as in
  * any page fault.
  *
- * Drivers with VMF_THREADED run on the space's own threads: there a driver that touches memory of its own space
- * waits for itself, unless another thread of the space is free.  In context that is found out (SIGBUS/POLICY), or
- * works if it is another area.
+ * A driver that touches memory which its own area shows gets SIGBUS/POLICY.  Another area of its space it may touch in
+ * context; with VMF_THREADED, where drivers run on the space's own threads, if one of these is free: if all of them wait
+ * for pages of their own space, that is found out within some tenths of a second, and one of them gets SIGBUS/POLICY.  A
+ * system call gets EFAULT instead.  (Not found out: two spaces whose drivers touch each other's memory at once.)
  *
  * Without a userfaultfd (none here, not allowed by a filter; for shared areas also before Linux 5.14) areas trap: what
  * is absent is PROT_NONE, a touch is a SIGSEGV, and our handler of that, which is there while such a space is open and

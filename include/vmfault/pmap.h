@@ -23,7 +23,8 @@ enum vmf_runflag {
 	VMF_RUN_RAW = 1,  /* pfns that nobody counts */
 	VMF_RUN_ZERO = 2, /* no pfn: show zeroes (only where the window has `zero`) */
 	VMF_RUN_WP = 4,   /* the fault found the entry there, but write-protected: make it writable */
-	VMF_RUN_BOLT = 8
+	VMF_RUN_BOLT = 8,
+	VMF_RUN_FILL = 16 /* the pages are not in the segment yet (only where the window has `fill`): see enter() */
 };
 /* n pages at va show n pages from pfn. */
 struct vmf_run {
@@ -33,6 +34,7 @@ struct vmf_run {
 	uint8_t order, prot, flags, zero;
 	uint32_t zero_;
 	struct vmf_attr attr;
+	vmf_pfn from; /* FILL: where their bytes are, adjacent */
 };
 struct vmf_entry {
 	vmf_pfn pfn;
@@ -41,7 +43,7 @@ struct vmf_entry {
 	bool present, raw;
 };
 /* Collects the frames of removed entries; they are put after update().  At most one for each page of the remove(); the
- * core asks for no more than 256 pages at a time where entries are counted. */
+ * core asks for no more than 256 pages at a time where entries are counted (VMF_CFG_GATHER). */
 struct vmf_gather;
 void vmf_gather_frame(struct vmf_gather *, vmf_pfn);
 
@@ -64,7 +66,9 @@ struct vmf_pmap_ops {
 	 * any n. BY_COPY: a run of adjacent pfns has adjacent bytes (host.bytes); they may be reused when it returns. An
 	 * error is returned only if page run->need could not be entered:
 	 * -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM: no table, no page; -VMF_EEXIST: something else is there;
-	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this. */
+	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this.
+	 * VMF_RUN_FILL: copies the bytes into the segment's pages, too, and returns how many are there and shown now, from
+	 * the first on; it has not touched the others, for whatever reason, and the core sees to them. */
 	long (*enter)(struct vmf_pmap *, const struct vmf_run *);
 	/* Forget the entries of a range (BY_COPY: raw ones only; bytes that were given away stay).  0, or an error and
 	 * nothing changed. */
@@ -92,7 +96,7 @@ struct vmf_pmap_ops {
 };
 /* A port puts this first in a struct of its own. */
 struct vmf_pmap {
-	const struct vmf_pmap_ops *ops;
+	const struct vmf_pmap_ops *ops; /* copied when the space is made */
 	vmf_va lo, hi; /* where the core may choose addresses; lo == hi: attach() chooses */
 };
 

@@ -219,7 +219,8 @@ struct vmf_window {
 	bool zero;      /* enter() can show zeroes without a frame */
 	bool raw;       /* raw pfns can be entered */
 	uint8_t order;  /* the smallest order that exists here: 0, or 9 in a 2 MiB hugetlb window */
-	uint8_t zero_[2];
+	bool fill;      /* by offset: enter() can bring the bytes along */
+	uint8_t zero_;
 	uint64_t orders; /* bit i: order i exists */
 	uint32_t bolts;  /* reserved for this area */
 };

@@ -99,6 +99,7 @@ static int policy_in(struct vmf_adopt *to, const struct vmf_adopt *from)
 
 static void remote_free(struct vmf__remote *r)
 {
+	vmf__orphans_leave(r);
 	if (r->zeroes)
 		munmap((void *)(uintptr_t)r->zeroes, VMF__HUGE);
 	free(r);
@@ -111,6 +112,8 @@ static struct vmf__remote *remote_new(struct vmf_port *port, int uffd, struct vm
 	void *zeroes = mmap(NULL, VMF__HUGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (!r || zeroes == MAP_FAILED) {
+		if (zeroes != MAP_FAILED)
+			munmap(zeroes, VMF__HUGE);
 		free(r);
 		return NULL;
 	}

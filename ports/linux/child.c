@@ -24,6 +24,7 @@
 
 #define LEGACIES 512u
 #define BUSY_TRIES 1000u
+#define RINGS 16u
 #define LOOK_NS 20000000u /* how often to look whether there is still somebody to answer */
 
 static struct vmf__legacy legacies[LEGACIES];
@@ -210,19 +211,38 @@ static enum asking ask(const struct vmf__legacy *l, struct vmf__question *q, boo
 
 /* ---------------------------------------------------------------------------------------------- beginning */
 
+/* Had the parent a window there? */
+static bool left_here(uintptr_t va, struct vmf__window *w)
+{
+	for (uint32_t i = 0; vmf__window_left(&i, w);)
+		if (va >= w->va && va < w->end)
+			return true;
+	return false;
+}
+
 /* A request of the kernel's asynchronous I/O, to be told of what never happens.  It belongs to the memory of this
  * process, as the windows do, and holds the file until that ends. */
-static bool hang_on_memory(int fd)
+static bool hang_on(aio_context_t context, int fd)
 {
 	struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (uint32_t)fd }, *list[1] = { &cb };
-	aio_context_t context = 0;
 
-	if (syscall(SYS_io_setup, 1, &context))
-		return false;
-	if (syscall(SYS_io_submit, context, 1, list) == 1)
-		return true;
-	(void)syscall(SYS_io_destroy, context);
-	return false;
+	return syscall(SYS_io_submit, context, 1, list) == 1;
+}
+
+/* A context is a mapping, and its address.  Where the parent has an area that was not copied, a touch has to fail, not
+ * to meet that. */
+static bool hang_on_memory(int fd)
+{
+	aio_context_t context[RINGS] = { 0 };
+	struct vmf__window w;
+	bool done = false;
+	unsigned n = 0;
+
+	while (n < RINGS && !done && !syscall(SYS_io_setup, 1, &context[n]))
+		done = !left_here((uintptr_t)context[n++], &w) && hang_on(context[n - 1], fd);
+	for (unsigned i = 0; i + done < n; i++)
+		(void)syscall(SYS_io_destroy, context[i]);
+	return done;
 }
 
 static void keep(struct vmf__legacy *l, int fd)
@@ -345,15 +365,6 @@ void vmf__legacy_revoke(struct vmf__legacy *l) { atomic_store(&l->era, 0); }
 static struct vmf_result not_copied(unsigned code)
 {
 	return (struct vmf_result){ .code = (uint8_t)code, .why = VMF_WHY_FORK };
-}
-
-/* Is it one that fork() copied?  Somebody else's addresses by now are not known to who would answer. */
-static bool left_here(uintptr_t va, struct vmf__window *w)
-{
-	for (uint32_t i = 0; vmf__window_left(&i, w);)
-		if (va >= w->va && va < w->end)
-			return true;
-	return false;
 }
 
 /* Asks one parent after the other.  false: nobody knows the address. */

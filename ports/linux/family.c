@@ -357,7 +357,7 @@ static size_t sleep_until_needed(struct vmf__family *f)
 	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
 
 	vmf__watch_arm(f->local->port, f->watch, bits);
-	if (some_ready(f) || atomic_load(&f->stop))
+	if (some_ready(f) || atomic_load(&f->phase) != VMF__FAMILY_SERVES)
 		t = (struct timespec){ 0 }, ns = 0;
 	if (ppoll(f->polled, n, ns == UINT64_MAX ? NULL : &t, NULL) < 0)
 		for (size_t i = 0; i < n; i++)
@@ -367,12 +367,36 @@ static size_t sleep_until_needed(struct vmf__family *f)
 	return n;
 }
 
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* The space is being closed: forks go on, and their children find nobody. */
+static void turn_away_all(struct vmf__family *f)
+{
+	int fd = f->local->fd[VMF__W_COPY];
+	struct pollfd p[2] = { { .fd = f->watch->fd, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+	struct uffd_msg m;
+
+	atomic_store(&f->phase, VMF__FAMILY_LEAVES);
+	vmf__futex_wake(&f->phase, 1);
+	while (atomic_load(&f->phase) != VMF__FAMILY_OVER) {
+		if (read(fd, &m, sizeof(m)) != (ssize_t)sizeof(m))
+			(void)poll(p, 2, 1);
+		else if (m.event == UFFD_EVENT_FORK)
+			close((int)m.arg.fork.ufd);
+	}
+}
+
 static void *family(void *arg)
 {
 	struct vmf__family *f = arg;
 
 	pthread_setname_np(pthread_self(), "vmfault-family");
-	while (!atomic_load(&f->stop)) {
+	while (atomic_load(&f->phase) == VMF__FAMILY_SERVES) {
 		struct vmf__child *first = f->children;
 		size_t n = sleep_until_needed(f);
 
@@ -385,6 +409,8 @@ static void *family(void *arg)
 	read_news(f);
 	while (f->children)
 		bury(f, &f->children, true);
+	close_one(&f->alive);
+	turn_away_all(f);
 	return NULL;
 }
 
@@ -451,12 +477,6 @@ static int family_open(struct vmf__family *f)
 	return err ? err : open_thread(f);
 }
 
-static void close_one(int fd)
-{
-	if (fd >= 0)
-		close(fd);
-}
-
 static void family_free(struct vmf__family *f)
 {
 	struct vmf__memory *m = &f->local->port->memory;
@@ -470,10 +490,10 @@ static void family_free(struct vmf__family *f)
 		munmap(f->name, VMF__PAGE);
 	if (f->zeroes)
 		munmap((void *)(uintptr_t)f->zeroes, VMF__HUGE);
-	close_one(f->line[0]);
-	close_one(f->line[1]);
-	close_one(f->alive);
-	close_one(f->spare);
+	close_one(&f->line[0]);
+	close_one(&f->line[1]);
+	close_one(&f->alive);
+	close_one(&f->spare);
 	vmf__memory_give(m, f->polled, f->room * sizeof(*f->polled));
 	vmf__memory_give(m, f, sizeof(*f));
 }
@@ -502,11 +522,10 @@ void vmf__family_stop(struct vmf__local *local)
 
 	if (!f)
 		return;
-	atomic_store(&f->stop, true);
+	atomic_store(&f->phase, VMF__FAMILY_STOPS);
 	vmf__watch_kick(f->watch);
-	pthread_join(f->thread, NULL);
-	close_one(f->alive);
-	f->alive = -1;
+	while (atomic_load(&f->phase) == VMF__FAMILY_STOPS)
+		vmf__futex_wait(&f->phase, VMF__FAMILY_STOPS, 0);
 }
 
 /* Children have a copy of the descriptor: closing it here does not end what waits for its reader. */
@@ -514,17 +533,15 @@ void vmf__family_close(struct vmf__local *local)
 {
 	struct vmf__family *f = atomic_load(&local->family);
 	int fd = local->fd[VMF__W_COPY];
-	struct uffd_msg m;
 
 	if (!f)
 		return;
-	name_leave(f);
-	while (vmf__uffd_changing(fd)) {
-		if (read(fd, &m, sizeof(m)) == (ssize_t)sizeof(m) && m.event == UFFD_EVENT_FORK)
-			close((int)m.arg.fork.ufd);
-		else
-			(void)vmf__wait(local->port, NULL, 0, 100000, false);
-	}
+	(void)vmf__uffd_unregister(fd, (uintptr_t)f->name, VMF__PAGE);
+	while (vmf__uffd_changing(fd))
+		(void)vmf__wait(local->port, NULL, 0, 100000, false);
+	atomic_store(&f->phase, VMF__FAMILY_OVER);
+	vmf__watch_kick(f->watch);
+	pthread_join(f->thread, NULL);
 }
 
 void vmf__family_free(struct vmf__local *local)

@@ -113,10 +113,16 @@ struct vmf__asked {
 	uint64_t layout_since;
 	int reply;
 };
+enum vmf__family_phase {
+	VMF__FAMILY_SERVES,
+	VMF__FAMILY_STOPS,  /* is asked to */
+	VMF__FAMILY_LEAVES, /* has no children any more, and reads forks, so that they go on */
+	VMF__FAMILY_OVER
+};
 struct vmf__family {
 	struct vmf__local *local;
 	struct vmf__watch *watch;
-	_Atomic bool stop;
+	_Atomic uint32_t phase;      /* enum vmf__family_phase */
 	pthread_t thread;
 	int line[2], alive;          /* line[0]: ours */
 	int spare;                   /* to be closed when an event needs a descriptor; => gate closed */
@@ -136,9 +142,10 @@ struct vmf__family {
 };
 /* Before the first window that children inherit is registered.  0 or -VMF_ENOMEM.  => one thread at a time */
 int vmf__family_start(struct vmf__local *);
-/* All children are left to themselves: what is absent there is SIGBUS.  => nobody reads events any more */
+/* All children are left to themselves: what is absent there is SIGBUS; so it is in those to come.  => the servers have
+ * stopped */
 void vmf__family_stop(struct vmf__local *);
-/* When all windows have gone: a fork that is at work goes on, and its child will find nobody. */
+/* Ends the thread.  => all windows have gone */
 void vmf__family_close(struct vmf__local *);
 /* When the descriptors are closed. */
 void vmf__family_free(struct vmf__local *);

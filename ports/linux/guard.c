@@ -41,7 +41,7 @@ void vmf__guard_server(struct vmf__local *local, unsigned i)
 	if (!g)
 		return;
 	atomic_store(&g->doing[i].slot, vmf__slot(local->port));
-	atomic_store(&g->doing[i].tid, (uint32_t)vmf__self()->tid);
+	atomic_store(&g->doing[i].tid, (uint32_t)vmf__tid());
 }
 
 void vmf__guard_batch(struct vmf__local *local, unsigned i, bool begins)
@@ -180,7 +180,7 @@ int vmf__guard_start(struct vmf__local *local)
 	struct vmf__guard *g;
 	int err;
 
-	if (local->mode != VMF_THREADED)
+	if (local->mode != VMF_THREADED || !local->threads)
 		return 0;
 	g = vmf__memory_take(&local->port->memory, sizeof(*g));
 	if (!g)

@@ -137,12 +137,15 @@ static bool try(struct vmf__local *local, struct parked *p)
 	const struct vmf_trap *trap = &p->trap;
 	struct vmf_result r = { .code = VMF_SIGBUS, .why = VMF_WHY_POLICY };
 
+	vmf__self()->owes_wake = false;
 	if (!vmf__guard_own(local, trap))
 		r = vmf_handle(local->space, trap, &p->ticket);
 	switch (r.code) {
 	case VMF_OK:
 		vmf__why_forget(&local->why, trap->va);
-		if (r.flags & VMF_SPURIOUS)
+		if (vmf__self()->owes_wake)
+			(void)vmf__uffd_wake(local->fd[VMF__W_SHARED], trap->va & ~(uintptr_t)(VMF__PAGE - 1), VMF__PAGE);
+		else if (r.flags & VMF_SPURIOUS)
 			vmf__fault_again(local, trap->va & ~(uintptr_t)(VMF__PAGE - 1));
 		return true;
 	case VMF_RETRY:

@@ -44,23 +44,6 @@ static void apply_gone(struct vmf__remote *r, uint64_t start, uint64_t end)
 	(void)vmf__uffd_wake(r->uffd, start, end - start);
 }
 
-/* A child of the other process is nobody's client.  If its descriptor were just closed, its absent pages would read
- * zero: they are poisoned, or, where that cannot be done, the descriptor stays open for ever and who touches them
- * sleeps.  Its layout is ours of the moment of the fork, so this waits for no later message. */
-static void child_end(struct vmf__remote *r, int fd)
-{
-	int err = 0;
-
-	for (unsigned i = 0; i < r->session->regions && !err; i++) {
-		const struct vmf_session_region *region = r->session->region + i;
-
-		err = vmf__remote_seal(fd, region->va, region->va + region->pages * VMF__PAGE, region->page_size);
-	}
-	if (!err || err == -VMF_EGONE)
-		close(fd);
-	vmf__session_count(r->session, forks, 1);
-}
-
 /* => nobody enters */
 static int apply(struct vmf__remote *r, const struct uffd_msg *m)
 {
@@ -81,7 +64,7 @@ static int apply(struct vmf__remote *r, const struct uffd_msg *m)
 		if (r->forks)
 			r->forks->seen(r, (int)m->arg.fork.ufd);
 		else
-			child_end(r, (int)m->arg.fork.ufd);
+			vmf__orphan_take(r, (int)m->arg.fork.ufd);
 		return 0;
 	default:
 		return 0;
@@ -108,7 +91,7 @@ static int tell(struct vmf__remote *r, const struct uffd_msg *m)
 /* Whether read() waits is a flag of the file, which the other process shares and may change at any time; so each call
  * says that it does not want to (since Linux 6.10 this one minds).  Where nothing was to be read the flag is put right:
  * poll() calls a descriptor that waits broken, without end. */
-static ssize_t read_now(int fd, void *to, size_t bytes)
+ssize_t vmf__read_now(int fd, void *to, size_t bytes)
 {
 	struct iovec v = { to, bytes };
 	ssize_t n = preadv2(fd, &v, 1, -1, RWF_NOWAIT);
@@ -133,7 +116,7 @@ static int inbox_read(struct vmf__remote *r, int *err)
 
 	vmf__gate_close(&r->gate);
 	do
-		n = read_now(r->uffd, s->events, sizeof(s->events));
+		n = vmf__read_now(r->uffd, s->events, sizeof(s->events));
 	while (n < 0 && errno == EINTR);
 	s->journal = n > 0 ? (uint32_t)n / sizeof(s->events[0]) : 0;
 	for (uint32_t i = 0; i < s->journal && !*err; i++)
@@ -160,6 +143,7 @@ int vmf__inbox_drain(struct vmf__remote *r)
 			s->journal = 0;
 		}
 	} while (n == VMF_SESSION_EVENTS && !err);
+	vmf__orphans_again(r);
 	pthread_mutex_unlock(&r->inbox);
 	vmf__order(vmf_rank_drop(&r->inbox));
 	return err;

@@ -117,6 +117,7 @@ void vmf__why_put(struct vmf__why *, uintptr_t va, struct vmf_result, bool untol
 /* VMF_OK: nothing known.  tell: *untold says whether nobody had been told yet; from now on somebody has. */
 struct vmf_result vmf__why_get(struct vmf__why *, uintptr_t va, bool *untold);
 void vmf__why_forget(struct vmf__why *, uintptr_t va);
+static inline bool vmf__why_some(struct vmf__why *y) { return atomic_load_explicit(&y->entries, memory_order_acquire); }
 
 /* --------------------------------------------------------------------------------------------- a local */
 

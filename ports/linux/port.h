@@ -64,14 +64,20 @@ struct vmf__self {
 	uint32_t blocked;        /* depth of vmf__block() */
 	bool masked;             /* a thread of ours: no signal of the application's is ever delivered to it */
 	uint32_t handling;       /* depth of our handlers on this thread; its signals are blocked */
+	bool owes_wake;          /* what it entered last woke nobody */
 	const sigset_t *outside; /* handling: what was blocked before */
 	sigset_t saved;          /* blocked: the mask to go back to */
 	uintptr_t last_page;     /* of the faults that were spurious one after another */
 	uint32_t last_count;
+	uint32_t found_seq;      /* of the registry, when this thread found a window last, and where */
+	uint64_t found;
 	uint32_t guess_count;    /* of faults whose access the context does not tell: the same one, on a page shown */
 	uintptr_t guess_pc, guess_page;
 };
-struct vmf__self *vmf__self(void);
+/* In the handler of SIGBUS even the first access must not allocate. */
+extern _Thread_local struct vmf__self vmf__me __attribute__((tls_model("initial-exec"), visibility("hidden")));
+static inline struct vmf__self *vmf__self(void) { return &vmf__me; }
+int vmf__tid(void);
 void vmf__self_anew(void);       /* in a child, whose thread is another one / where no thread has a slot */
 void vmf__slots_anew(void);
 uint32_t vmf__slot(void *);      /* host.slot; VMF_NO_SLOT */

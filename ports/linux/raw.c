@@ -45,7 +45,7 @@ static int blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 	int err = replace(va, pages, w->prot, w->local->port->blank, (off_t)(first << VMF__SHIFT));
 
 	if (!err)
-		(void)leave_from_children(va, pages); /* a child has nothing of it */
+		(void)leave_from_children(va, pages); /* it shows nothing there, either */
 	for (uint64_t i = 0; i < pages && !err; i++)
 		if (atomic_load_explicit(&w->extent->raw[first + i], memory_order_relaxed))
 			atomic_store_explicit(&w->extent->raw[first + i], 0, memory_order_relaxed);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * The registry: what is process-wide because the handler of SIGBUS is.  The locals, and one table of their windows,
- * sorted by address.
+ * sorted by address: in chunks, so that among tens of thousands little has to move for one that comes or goes.
  *
  * The table is read without a lock, in signal handlers, and changed under one, with signals blocked; `seq` is odd
  * meanwhile, and a reader that saw it odd or changed looks again.  Its words are read and written atomically one by
@@ -14,15 +14,25 @@
 #include <time.h>
 
 #define WINDOWS 65536u /* more than max_map_count lets live */
+#define CHUNK 16u
+#define CHUNKS 16384u  /* two neighbours are more than half of one: see chunk_join() */
 #define LOCALS 512u
 #define WORDS (sizeof(struct vmf__window) / sizeof(uint64_t))
 
 _Static_assert(sizeof(struct vmf__window) % sizeof(uint64_t) == 0, "windows are copied by words");
 
+struct place {
+	uintptr_t va; /* of its first window */
+	uint32_t chunk, n;
+};
+
 static struct {
 	struct vmf__mutex lock;
-	_Atomic uint32_t seq, n;
-	struct vmf__window *table;
+	_Atomic uint32_t seq, chunks;
+	_Atomic uint32_t n;        /* slots of the table that have been used; empty ones are all zero, or nearly */
+	uint32_t windows, spare;   /* spare: a chunk + 1; the next one is in its first slot's `first` */
+	struct place *place;       /* the chunks by address */
+	struct vmf__window *table; /* CHUNK slots for each chunk */
 	struct vmf__local *locals;
 	_Atomic uint32_t nlocals; /* below it some have lived */
 	uint32_t ports, traps;
@@ -57,8 +67,10 @@ static void *reserve_here(size_t bytes)
 {
 	void *p = reserve(bytes);
 
-	if (p)
-		(void)madvise(p, bytes, MADV_WIPEONFORK);
+	if (p && madvise(p, bytes, MADV_WIPEONFORK)) {
+		munmap(p, bytes);
+		p = NULL;
+	}
 	return p;
 }
 
@@ -78,7 +90,8 @@ static void begin_era(void)
 	registry.nleft = registry.n;
 	registry.table = NULL;
 	atomic_store(&registry.lock.word, 0);
-	registry.seq = registry.n = registry.nlocals = 0;
+	registry.seq = registry.chunks = registry.n = registry.nlocals = 0;
+	registry.windows = registry.spare = 0;
 	registry.ports = vmf__child_inherits(); /* then our handler stays */
 	registry.traps = 0;
 	vmf__slots_anew();
@@ -105,10 +118,12 @@ int vmf__registry_get(void)
 		begin_era();
 	lock();
 	if (!registry.table)
-		registry.table = reserve(WINDOWS * sizeof(*registry.table));
+		registry.table = reserve(CHUNKS * CHUNK * sizeof(*registry.table));
+	if (!registry.place)
+		registry.place = reserve(CHUNKS * sizeof(*registry.place));
 	if (!registry.locals)
 		registry.locals = reserve_here(LOCALS * sizeof(*registry.locals));
-	if (!registry_here() || !registry.table || !registry.locals)
+	if (!registry_here() || !registry.table || !registry.place || !registry.locals)
 		err = -VMF_ENOMEM;
 	else if (registry.ports++ == 0)
 		vmf__signal_install(SIGBUS);
@@ -147,26 +162,62 @@ static void copy_words(void *to, const void *from, size_t n)
 	const uint64_t *f = from;
 	uint64_t *t = to;
 
+#pragma GCC unroll 8
 	for (size_t i = 0; i < n; i++)
 		__atomic_store_n(&t[i], __atomic_load_n(&f[i], __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 }
 
-static uintptr_t end_of(uint32_t i) { return __atomic_load_n(&registry.table[i].end, __ATOMIC_RELAXED); }
+#define peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define poke(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 
-/* The first window that ends after va. */
-static uint32_t at(uintptr_t va)
+/* In bounds whatever the numbers are: a reader may have them from the middle of a change. */
+static struct vmf__window *slot(uint32_t k, uint32_t i)
 {
-	uint32_t lo = 0, hi = atomic_load_explicit(&registry.n, memory_order_relaxed);
+	return &registry.table[peek(&registry.place[k].chunk) % CHUNKS * CHUNK + i % CHUNK];
+}
+
+/* The last chunk that begins at va or below, or the first. */
+static uint32_t chunk_at(uintptr_t va)
+{
+	uint32_t k = 0;
+
+	for (uint32_t n = atomic_load_explicit(&registry.chunks, memory_order_relaxed); n > 1; n -= n / 2)
+		k += peek(&registry.place[k + n / 2].va) <= va ? n / 2 : 0;
+	return k;
+}
+
+/* The first window of a chunk that ends after va; its n if there is none. */
+static uint32_t slot_at(uint32_t k, uintptr_t va)
+{
+	uint32_t lo = 0, hi = peek(&registry.place[k].n);
 
 	while (lo < hi) {
 		uint32_t mid = lo + (hi - lo) / 2;
 
-		if (end_of(mid) > va)
+		if (peek(&slot(k, mid)->end) > va)
 			hi = mid;
 		else
 			lo = mid + 1;
 	}
 	return lo;
+}
+
+struct where { uint32_t k, i; };
+
+/* The first window that ends after va; NULL: none. */
+static struct vmf__window *seek(uintptr_t va, struct where *at)
+{
+	uint32_t chunks = atomic_load_explicit(&registry.chunks, memory_order_relaxed);
+
+	if (!chunks)
+		return NULL;
+	at->k = chunk_at(va);
+	at->i = slot_at(at->k, va);
+	if (at->i >= peek(&registry.place[at->k].n)) {
+		at->k++;
+		at->i = 0;
+	}
+	return at->k < chunks ? slot(at->k, at->i) : NULL;
 }
 
 static uint32_t read_begin(void)
@@ -186,24 +237,64 @@ static bool read_end(uint32_t seq)
 
 bool vmf__window_next(uintptr_t va, struct vmf__window *w)
 {
-	uint32_t seq, i;
-	bool there;
+	const struct vmf__window *there;
+	struct where at;
+	uint32_t seq;
 
 	if (!vmf__era())
 		return false;
 	do {
 		seq = read_begin();
-		i = at(va);
-		there = i < atomic_load_explicit(&registry.n, memory_order_relaxed);
+		there = seek(va, &at);
 		if (there)
-			copy_words(w, &registry.table[i], WORDS);
+			copy_words(w, there, WORDS);
 	} while (!read_end(seq));
 	return there;
 }
 
+/* The window that this thread found last, if va lies in it: a fault looks twice, and most are where the last one was.
+ * Whatever the hint says, it is a slot, in bounds; a table that has changed since has another seq. */
+static const struct vmf__window *seek_again(uintptr_t va, uint32_t seq)
+{
+	const struct vmf__self *me = vmf__self();
+	uint32_t k = (uint32_t)(me->found >> 32), i = (uint32_t)me->found;
+	const struct vmf__window *w;
+
+	if (me->found_seq != seq || i >= peek(&registry.place[k % CHUNKS].n))
+		return NULL;
+	w = slot(k % CHUNKS, i);
+	return peek(&w->va) <= va && va < peek(&w->end) ? w : NULL;
+}
+
 bool vmf__window_find(uintptr_t va, struct vmf__window *w)
 {
-	return vmf__window_next(va, w) && w->va <= va;
+	struct vmf__self *me = vmf__self();
+	const struct vmf__window *there;
+	struct where at;
+	uint32_t seq;
+
+	if (!vmf__era())
+		return false;
+	for (;;) {
+		seq = read_begin();
+		there = seek_again(va, seq);
+		if (there) {
+			copy_words(w, there, WORDS);
+			if (read_end(seq))
+				return true;
+		}
+		there = seek(va, &at);
+		if (there)
+			copy_words(w, there, WORDS);
+		if (read_end(seq))
+			break;
+	}
+	if (!there || w->va > va)
+		return false;
+	me->found = (uint64_t)at.k << 32 | at.i;
+	atomic_signal_fence(memory_order_seq_cst);
+	me->found_seq = seq;
+	return true;
 }
 
 /* Of two eras: the child's parent's, and if the child has an era of its own, it is behind. */
@@ -237,37 +328,118 @@ static void write_end(void)
 	vmf__futex_wake(&registry.seq, 1 << 30);
 }
 
-static void set(uint32_t i, const struct vmf__window *w) { copy_words(&registry.table[i], w, WORDS); }
+static void set(struct vmf__window *to, const struct vmf__window *w) { copy_words(to, w, WORDS); }
 
-/* Opens a gap of one at i, or closes it. */
-static void shift_up(uint32_t i)
+/* A chunk k, with the n windows from there, which leave where they were. */
+static void chunk_add(uint32_t k, struct vmf__window *from, uint32_t n)
 {
-	for (uint32_t k = registry.n++; k > i; k--)
-		set(k, &registry.table[k - 1]);
+	static const struct vmf__window none;
+	uint32_t chunk = registry.spare ? registry.spare - 1 : registry.n / CHUNK;
+	struct place place = { from->va, chunk, n };
+
+	if (registry.spare)
+		registry.spare = (uint32_t)registry.table[chunk * CHUNK].first;
+	else
+		registry.n += CHUNK;
+	for (uint32_t j = registry.chunks++; j > k; j--)
+		copy_words(&registry.place[j], &registry.place[j - 1], sizeof(place) / sizeof(uint64_t));
+	copy_words(&registry.place[k], &place, sizeof(place) / sizeof(uint64_t));
+	for (uint32_t i = 0; i < n; i++) {
+		set(slot(k, i), &from[i]);
+		set(&from[i], &none);
+	}
 }
 
-static void shift_down(uint32_t i)
+static void chunk_drop(uint32_t k)
 {
-	registry.n--;
-	for (uint32_t k = i; k < registry.n; k++)
-		set(k, &registry.table[k + 1]);
+	struct vmf__window none = { .first = registry.spare };
+
+	registry.spare = registry.place[k].chunk + 1;
+	set(slot(k, 0), &none);
+	registry.chunks--;
+	for (; k < registry.chunks; k++)
+		copy_words(&registry.place[k], &registry.place[k + 1], sizeof(struct place) / sizeof(uint64_t));
+}
+
+/* Chunk k + 1 goes into chunk k, if both together are half a chunk at most. */
+static void chunk_join(uint32_t k)
+{
+	static const struct vmf__window none;
+	struct place *p = &registry.place[k];
+
+	if (k + 1 >= registry.chunks || p[0].n + p[1].n > CHUNK / 2)
+		return;
+	for (uint32_t i = 0; i < p[1].n; i++) {
+		set(slot(k, p[0].n + i), slot(k + 1, i));
+		set(slot(k + 1, i), &none);
+	}
+	poke(&p[0].n, p[0].n + p[1].n);
+	chunk_drop(k + 1);
+}
+
+/* At either end a chunk is begun, so that they are full whichever way addresses are given out; elsewhere one that is
+ * full becomes two. */
+static void insert(struct vmf__window w)
+{
+	uint32_t k = chunk_at(w.va), i = registry.chunks ? slot_at(k, w.va) : CHUNK;
+	struct place *p = &registry.place[k];
+
+	if (i == CHUNK && k + 1 >= registry.chunks) {
+		chunk_add(registry.chunks, &w, 1);
+		return;
+	}
+	if (p->n == CHUNK && i == 0 && k == 0) {
+		chunk_add(0, &w, 1);
+		return;
+	}
+	if (p->n == CHUNK) {
+		chunk_add(k + 1, slot(k, CHUNK / 2), CHUNK / 2);
+		poke(&p->n, CHUNK / 2);
+		insert(w);
+		return;
+	}
+	for (uint32_t j = p->n; j > i; j--)
+		set(slot(k, j), slot(k, j - 1));
+	set(slot(k, i), &w);
+	poke(&p->n, p->n + 1);
+	poke(&p->va, slot(k, 0)->va);
+}
+
+static void erase(const struct where *at)
+{
+	static const struct vmf__window none;
+	struct place *p = &registry.place[at->k];
+
+	poke(&p->n, p->n - 1);
+	for (uint32_t i = at->i; i < p->n; i++)
+		set(slot(at->k, i), slot(at->k, i + 1));
+	set(slot(at->k, p->n), &none);
+	if (p->n) {
+		poke(&p->va, slot(at->k, 0)->va);
+		chunk_join(at->k);
+	} else {
+		chunk_drop(at->k);
+	}
+	if (at->k)
+		chunk_join(at->k - 1);
 }
 
 int vmf__window_add(const struct vmf__window *w)
 {
+	const struct vmf__window *next;
+	struct where at;
 	int err = 0;
-	uint32_t i;
 
 	lock();
-	i = at(w->va);
-	if (registry.n == WINDOWS) {
+	next = seek(w->va, &at);
+	if (registry.windows == WINDOWS) {
 		err = -VMF_ENOMEM;
-	} else if (i < registry.n && registry.table[i].va < w->end) {
+	} else if (next && next->va < w->end) {
 		err = -VMF_EEXIST;
 	} else {
 		write_begin();
-		shift_up(i);
-		set(i, w);
+		insert(*w);
+		registry.windows++;
 		w->extent->pieces++;
 		write_end();
 	}
@@ -275,29 +447,23 @@ int vmf__window_add(const struct vmf__window *w)
 	return err;
 }
 
-/* Cuts window i at va into two.  => lock, write_begin() */
-static void split(uint32_t i, uintptr_t va)
-{
-	struct vmf__window lower = registry.table[i], upper = lower;
-
-	if (va <= lower.va || va >= lower.end)
-		return;
-	upper.first = vmf__window_page(&lower, va);
-	if (upper.segment.n)
-		upper.segment.n += (va - lower.va) >> VMF__SHIFT;
-	upper.va = lower.end = va;
-	lower.extent->pieces++;
-	shift_up(i);
-	set(i, &lower);
-	set(i + 1, &upper);
-}
-
+/* Cuts the window at va into two.  => lock, write_begin() */
 static void split_at(uintptr_t va)
 {
-	uint32_t i = at(va);
+	struct where at;
+	struct vmf__window *lower = seek(va, &at), upper;
 
-	if (i < registry.n)
-		split(i, va);
+	if (!lower || va <= lower->va)
+		return;
+	upper = *lower;
+	upper.first = vmf__window_page(lower, va);
+	if (upper.segment.n)
+		upper.segment.n += (va - lower->va) >> VMF__SHIFT;
+	upper.va = va;
+	poke(&lower->end, va);
+	upper.extent->pieces++;
+	insert(upper);
+	registry.windows++;
 }
 
 typedef bool window_change(struct vmf__window *, unsigned arg); /* false: out of the table */
@@ -305,27 +471,28 @@ typedef bool window_change(struct vmf__window *, unsigned arg); /* false: out of
 static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_change *how, unsigned arg)
 {
 	struct vmf__extent *dead = NULL, *next;
+	struct where at;
 
 	lock();
-	if (registry.n > WINDOWS - 2) {
+	if (registry.windows > WINDOWS - 2) {
 		unlock();
 		return -VMF_ENOMEM;
 	}
 	write_begin();
 	split_at(va);
 	split_at(end);
-	for (uint32_t i = at(va); i < registry.n && registry.table[i].va < end;) {
-		struct vmf__window w = registry.table[i];
+	for (struct vmf__window *s; (s = seek(va, &at)) && s->va < end;) {
+		struct vmf__window w = *s;
 
-		if (w.local != local) {
-			i++;
+		va = w.end;
+		if (w.local != local)
 			continue;
-		}
 		if (how(&w, arg)) {
-			set(i++, &w);
+			set(s, &w);
 			continue;
 		}
-		shift_down(i);
+		erase(&at);
+		registry.windows--;
 		if (--w.extent->pieces == 0) {
 			w.extent->dead = dead;
 			dead = w.extent;

@@ -6,6 +6,7 @@
  *	remote.c  the pmap: entering by copy, and poison
  *	inbox.c   reading the descriptor, and what its events change
  *	park.c    faults that were read and are not resolved yet
+ *	orphan.c  children of the other process, which nobody serves
  *	serve.c   resolving them, and what becomes of those that fail
  *
  * Reading a REMOVE acknowledges it: the other process goes on, and bytes that were got ready before could then be
@@ -84,6 +85,7 @@ struct vmf__remote {
 	bool gone;                /* the process; atomic */
 	pthread_mutex_t inbox;
 	struct vmf__gate gate;
+	struct vmf__orphan *orphans; /* under inbox */
 	struct { vmf_va va; uint32_t times; } full[VMF__FULL]; /* under park.lock */
 	uint32_t full_next;
 	struct vmf__park park;
@@ -106,10 +108,20 @@ void vmf__remote_unregister(int uffd, vmf_va, vmf_va end);
 /* Of faults that are parked. */
 void vmf__remote_drop_tickets(struct vmf__remote *);
 
+/* -------------------------------------------------------------------------------------------- orphan.c */
+
+/* A child was forked; its descriptor is ours now.  => gate closed, or nobody serves yet */
+void vmf__orphan_take(struct vmf__remote *, int fd);
+void vmf__orphans_again(struct vmf__remote *);          /* => inbox */
+uint64_t vmf__orphans_due(const struct vmf__remote *);  /* ns until it has to be called again; UINT64_MAX: it has not */
+void vmf__orphans_leave(struct vmf__remote *);          /* their descriptors stay open */
+
 /* --------------------------------------------------------------------------------------------- inbox.c */
 
 /* Reads all that is there, and applies it.  0 or a negative error that ends the session.  => no lock */
 int vmf__inbox_drain(struct vmf__remote *);
+/* read(), whatever the other process has made of O_NONBLOCK. */
+ssize_t vmf__read_now(int fd, void *to, size_t bytes);
 /* What somebody else read before he died.  => before there are areas */
 int vmf__inbox_recover(struct vmf__remote *);
 #endif

@@ -6,6 +6,7 @@
  */
 #include "port.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
@@ -91,8 +92,11 @@ void vmf__segment_punch(void *host, vmf_pfn first, uint64_t pages)
 	const struct vmf__segment *s = vmf__segment_of(host, first, pages);
 	off_t at = (off_t)(vmf__segment_page(first) << VMF__SHIFT), bytes = (off_t)(pages << VMF__SHIFT);
 
-	if (s && s->fd >= 0)
-		(void)fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes);
+	if (!s || s->fd < 0)
+		return;
+	/* What cannot be punched stays, and is read anew all the same. */
+	while (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes) && errno == EINTR)
+		;
 }
 
 void vmf__segment_free(void *host, vmf_pfn first, uint64_t pages)

@@ -171,7 +171,8 @@ static int failed(struct vmf__remote *r, struct vmf__parked *e, struct vmf_resul
 /* Was it the layout?  After mremap a fault at the new place may be told before the move is: no area is there yet. */
 static bool spoilt(struct vmf__remote *r, struct vmf_result res)
 {
-	if (res.why == VMF_WHY_LAYOUT || res.why == VMF_WHY_RACE)
+	/* (A race that was lost for the bytes' own sake is no race: they are not to be had.) */
+	if (res.why == VMF_WHY_LAYOUT || (res.why == VMF_WHY_RACE && res.err != VMF_EFAULT))
 		return true;
 	return res.code == VMF_SIGSEGV && vmf__uffd_changing(r->uffd);
 }
@@ -293,8 +294,10 @@ uint64_t vmf_linux_due(struct vmf_space *space)
 	const struct vmf_wait *wait;
 	uint32_t seq;
 	uint64_t due = r ? vmf__park_due(&r->park, &wait, &seq) : UINT64_MAX, at = now();
+	uint64_t again = r ? vmf__orphans_due(r) : UINT64_MAX;
 
-	return due == UINT64_MAX ? due : due > at ? due - at : 0;
+	due = due == UINT64_MAX ? due : due > at ? due - at : 0;
+	return due < again ? due : again;
 }
 
 /* ------------------------------------------------------------------------------------------------- poison */

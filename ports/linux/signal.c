@@ -123,7 +123,7 @@ static bool find(uintptr_t va, struct vmf__window *w)
 
 static struct vmf_result resolve(const struct vmf__window *w, const siginfo_t *si, const ucontext_t *uc)
 {
-	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr, .thread = (uint32_t)vmf__self()->tid };
+	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr, .thread = (uint32_t)vmf__tid() };
 	struct vmf_result r = vmf__told(w, trap.va);
 
 	if (r.code != VMF_OK)
@@ -219,7 +219,7 @@ static void guess(const struct vmf__window *w, const ucontext_t *uc, const struc
 /* Whether an entry was there is known to us, and not to the CPU, which does not find it before its first use. */
 static struct vmf_result resolve_trap(const struct vmf__window *w, const siginfo_t *si, const ucontext_t *uc)
 {
-	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr, .thread = (uint32_t)vmf__self()->tid };
+	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr, .thread = (uint32_t)vmf__tid() };
 	struct vmf_entry e = { 0 };
 
 	vmf__trap_query(w->local, trap.va, &e);

@@ -15,26 +15,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* In the handler of SIGBUS even the first access must not allocate. */
-static _Thread_local struct vmf__self self __attribute__((tls_model("initial-exec")));
+_Thread_local struct vmf__self vmf__me;
 static _Atomic int owner[VMF__SLOTS]; /* thread ids; 0: free */
 static _Atomic uint32_t searched;     /* below it no slot was free when last looked at */
 
-struct vmf__self *vmf__self(void)
+int vmf__tid(void)
 {
-	if (!self.tid)
-		self.tid = (int)syscall(SYS_gettid);
-	return &self;
+	if (!vmf__me.tid)
+		vmf__me.tid = (int)syscall(SYS_gettid);
+	return vmf__me.tid;
 }
 
-void vmf__self_anew(void) { self = (struct vmf__self){ 0 }; }
+void vmf__self_anew(void) { vmf__me = (struct vmf__self){ 0 }; }
 
 void vmf__slots_anew(void)
 {
 	for (uint32_t i = 0; i < VMF__SLOTS; i++)
 		atomic_store(&owner[i], 0);
 	atomic_store(&searched, 0);
-	self.slot1 = 0;
+	vmf__me.slot1 = 0;
 }
 
 static bool dead(int tid)
@@ -50,19 +49,19 @@ static bool claim(uint32_t i, int was, int tid)
 {
 	if (!atomic_compare_exchange_strong(&owner[i], &was, tid))
 		return false;
-	self.slot1 = i + 1;
+	vmf__me.slot1 = i + 1;
 	return true;
 }
 
 uint32_t vmf__slot(void *host)
 {
 	uint32_t from = atomic_load_explicit(&searched, memory_order_relaxed);
-	struct vmf__self *me = &self;
+	struct vmf__self *me = vmf__self();
 
 	(void)host;
 	if (me->slot1)
 		return me->slot1 - 1;
-	me = vmf__self();
+	(void)vmf__tid();
 	for (uint32_t i = from; i < VMF__SLOTS; i++)
 		if (!atomic_load(&owner[i]) && claim(i, 0, me->tid)) {
 			atomic_store_explicit(&searched, i, memory_order_relaxed);
@@ -80,7 +79,7 @@ uint32_t vmf__slot(void *host)
 
 static void block(bool traps)
 {
-	struct vmf__self *me = &self;
+	struct vmf__self *me = vmf__self();
 	sigset_t set;
 
 	if (me->masked || me->handling || me->blocked++)
@@ -103,7 +102,7 @@ void vmf__block_most(void) { block(false); }
 
 void vmf__unblock(void *host)
 {
-	struct vmf__self *me = &self;
+	struct vmf__self *me = vmf__self();
 
 	(void)host;
 	if (me->masked || me->handling || --me->blocked)
@@ -120,6 +119,12 @@ bool vmf__barrier_there(void)
 
 void vmf__barrier(void *host)
 {
+	_Atomic uint32_t never = 0;
+	int e = errno;
+
 	(void)host;
-	(void)membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+	/* It may lack memory (for a mask of CPUs), and nobody may go on without it. */
+	while (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) && errno == ENOMEM)
+		vmf__futex_wait(&never, 0, 1000000);
+	errno = e;
 }

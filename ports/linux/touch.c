@@ -61,9 +61,11 @@ static bool hopeless(const struct vmf_trap *trap, struct vmf_result r)
  * window that could take somebody's fresh page away, so it stays until a fault is resolved over it. */
 struct vmf_result vmf__told(const struct vmf__window *w, uintptr_t va)
 {
-	bool untold;
-	struct vmf_result r = vmf__why_get(&w->local->why, va, &untold);
+	struct vmf_result r = { 0 };
+	bool untold = false;
 
+	if (vmf__why_some(&w->local->why))
+		r = vmf__why_get(&w->local->why, va, &untold);
 	if (!untold)
 		return (struct vmf_result){ 0 };
 	if (w->local->forbids)
@@ -119,10 +121,10 @@ struct vmf_result vmf__resolve(struct vmf__local *local, const struct vmf_trap *
 	}
 	if (r.code == VMF_OK && hopeless(trap, r))
 		r = (struct vmf_result){ .code = VMF_SIGBUS, .why = VMF_WHY_HOLE };
-	if (r.code == VMF_OK)
-		vmf__why_forget(&local->why, trap->va);
-	else
+	if (r.code != VMF_OK)
 		vmf__why_put(&local->why, trap->va, r, false);
+	else if (vmf__why_some(&local->why))
+		vmf__why_forget(&local->why, trap->va);
 	return r;
 signal:
 	vmf_ticket_drop(local->space, &ticket);
@@ -133,7 +135,7 @@ signal:
 
 static struct vmf_result touch_page(const struct vmf__window *w, uintptr_t va, unsigned access)
 {
-	struct vmf_trap trap = { .va = va, .access = (uint8_t)access, .thread = (uint32_t)vmf__self()->tid };
+	struct vmf_trap trap = { .va = va, .access = (uint8_t)access, .thread = (uint32_t)vmf__tid() };
 	struct vmf_result r = vmf__told(w, va); /* a system call may have run into it, as EFAULT */
 
 	if (w->trap && vmf__trap_again(w->local, va, access))

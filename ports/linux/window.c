@@ -204,6 +204,7 @@ static void describe(const struct vmf__window *w, struct vmf_window *out)
 	out->protect = w->wp;
 	out->zero = w->kind == VMF__W_COPY;
 	out->raw = w->kind == VMF__W_RAW;
+	out->fill = w->kind == VMF__W_SHARED && !w->trap;
 	out->order = 0;
 	out->orders = 1;
 	out->bolts = 0;
@@ -574,6 +575,18 @@ static long fill(const struct vmf__window *w, const struct vmf_run *run, fill_st
 	return fresh;
 }
 
+/* COPY makes pages of the memfd and maps them: no zeroing, no second fault in our own mapping of it.  Who waits is
+ * woken by whoever called the core: when the page is what the core says it is. */
+static long enter_fill(const struct vmf__window *w, const struct vmf_run *run, unsigned mode)
+{
+	const char *from = vmf__bytes(w->local->port, run->from);
+	long got = vmf__uffd_copy(w->local->fd[VMF__W_SHARED], run->va, from, (size_t)run->n << VMF__SHIFT,
+				  mode | VMF__UM_DONTWAKE);
+
+	vmf__self()->owes_wake = true;
+	return got > 0 ? got >> VMF__SHIFT : got == -EEXIST ? 0 : vmf__err((int)got);
+}
+
 static long enter_shared(const struct vmf__window *w, const struct vmf_run *run, unsigned mode)
 {
 	if (run->flags & (VMF_RUN_RAW | VMF_RUN_ZERO))
@@ -587,7 +600,7 @@ static long enter_shared(const struct vmf__window *w, const struct vmf_run *run,
 
 		return err ? vmf__err(err) : 0;
 	}
-	return fill(w, run, fill_cont, mode);
+	return run->flags & VMF_RUN_FILL ? enter_fill(w, run, mode) : fill(w, run, fill_cont, mode);
 }
 
 static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
@@ -634,10 +647,13 @@ static long enter_run(struct vmf__local *local, const struct vmf_run *run)
 		struct vmf_run part = there ? part_of(run, i, &w) : *run;
 
 		n = there ? part.n : 1;
+		part.from.n += i;
 		got = there ? enter_window(&w, &part) : -VMF_EGONE;
 		if (got < 0 && (all || run->need - i < n))
 			return got;
 		fresh += got > 0 ? got : 0;
+		if (run->flags & VMF_RUN_FILL && got < (long)n)
+			break; /* what is counted is what comes first */
 	}
 	return fresh;
 }

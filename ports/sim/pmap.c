@@ -66,6 +66,7 @@ static void fill_window(const struct sim_mmu *m, const struct vmf_map *map, stru
 		.protect = m->sim->config.protect,
 		.zero = store == VMF_BY_COPY,
 		.raw = true,
+		.fill = store == VMF_BY_OFFSET,
 		.orders = store == VMF_BY_ADDRESS ? (2u << ORDER_TOP) - 1 : 1,
 		.bolts = map->action == VMF_BOLT ? (uint32_t)map->pages : 0,
 	};
@@ -233,11 +234,28 @@ static int enter_one(struct sim_mmu *m, const struct vmf_run *run, uint32_t i, u
 	return 1;
 }
 
+/* Bytes first: nobody may see a page that is not filled. */
+static long enter_fill(struct sim_mmu *m, const struct vmf_run *run)
+{
+	for (uint32_t i = 0; i < run->n; i++) {
+		int one;
+
+		memcpy(vmf__sim_bytes(m->sim, (vmf_pfn){ run->pfn.n + i }), vmf__sim_bytes(m->sim, (vmf_pfn){ run->from.n + i }),
+		       m->sim->page);
+		one = enter_one(m, run, i, 0);
+		if (one < 0)
+			return i ? (long)i : one;
+	}
+	return (long)run->n;
+}
+
 static long enter_run(struct sim_mmu *m, const struct vmf_run *run)
 {
 	long made = 0;
 	int one;
 
+	if (run->flags & VMF_RUN_FILL)
+		return enter_fill(m, run);
 	if (m->sim->config.store == VMF_BY_ADDRESS && !(run->flags & VMF_RUN_RAW)) {
 		one = enter_one(m, run, 0, run->order);
 		return one == 1 ? (long)run->n : one;

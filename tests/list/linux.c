@@ -20,7 +20,10 @@ static struct vmf_result reason(const char *p)
 
 	if (rig_caught.sig == SIGBUS)
 		return vmf_fault_why(p);
-	r.why = rig_caught.code == SEGV_ACCERR ? VMF_WHY_PROT : VMF_WHY_NONE;
+	if (rig_caught.code == SEGV_ACCERR)
+		r.why = VMF_WHY_PROT;
+	else if (vmf_fault_why(p).why == VMF_WHY_FORK)
+		r.why = VMF_WHY_FORK;
 	return r;
 }
 
@@ -179,6 +182,23 @@ static void say_lacks(struct stage *st)
 		st->cannot[STAGE_SHOWS] = "no pagemap: nobody says what is mapped";
 }
 
+static unsigned in_a_child(struct stage *st, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		signal(SIGALRM, SIG_DFL);
+		alarm(vmtest_seconds(10));
+		_exit((int)f(st, va));
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 0;
+}
+
 static void setup(struct stage *st, unsigned mode, bool copy)
 {
 	const struct vmf_linux_config config = { .size = sizeof(config), .ram = 1 << 20 };
@@ -210,23 +230,6 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	st->patience = 4;
 	st->shows = shows;
 	st->put = put;
-}
-
-static unsigned in_a_child(struct stage *st, unsigned (*f)(struct stage *, vmf_va), vmf_va va)
-{
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		signal(SIGALRM, SIG_DFL);
-		alarm(vmtest_seconds(10));
-		_exit((int)f(st, va));
-	}
-	CHECK(waitpid(pid, &status, 0) == pid);
-	return WIFEXITED(status) ? (unsigned)WEXITSTATUS(status) : 0;
 }
 
 static void usage(void)

@@ -209,9 +209,11 @@ bool run_touched(struct run *r, const struct ref_cell *c, unsigned access)
 	return true;
 }
 
-/* Such an access failed. */
+/* Such an access failed; what reads before it fails may have entered the page. */
 static bool refused(struct run *r, const struct ref_cell *c, unsigned access)
 {
+	if (access == VMF_X && r->st->reads_first && c->mapped && c->prot && !c->lost)
+		return run_touched(r, c, VMF_R);
 	if (!c->mapped || !c->shared || c->object != MODEL_DRIVER || !(c->prot & access))
 		return true;
 	if (!run_inside(run_object(r, c), c->off))

@@ -170,6 +170,19 @@ static void stay(void)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
+/* Where areas trap, what the application does to the layout goes unseen (VMF_WITHOUT=userfaultfd). */
+static void do_without(struct model_stage *st)
+{
+	unsigned lacks = vmf_linux_lacks(st->space[0]);
+
+	st->inherits = !(lacks & VMF_LACKS_FORK);
+	if (lacks & (VMF_LACKS_SHARED | VMF_LACKS_PRIVATE)) {
+		st->move = NULL;
+		st->forget = NULL;
+		st->gone = NULL;
+	}
+}
+
 struct model_stage *model_stage_open(const char *name)
 {
 	static struct model_stage st;
@@ -186,7 +199,7 @@ struct model_stage *model_stage_open(const char *name)
 	rig_catching();
 	rig_port(&st.port);
 	CHECK_ERR(vmf_linux_space(st.port, &st.space[0], &config), 0);
-	st.inherits = !(vmf_linux_lacks(st.space[0]) & VMF_LACKS_FORK);
+	do_without(&st);
 	return &st;
 }
 

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The table of windows of this process: random changes against a plain array, with readers beside; and 60,000 areas, as
+ * many as Linux lets a process have.
+ */
+#include <time.h>
+#include "linuxrig.h"
+#include "ports/linux/local.h"
+
+#define SPAN 40000u /* pages that windows of the random part lie in: addresses that nobody touches */
+#define BASE ((uintptr_t)1 << 40)
+
+static uint32_t rng = 1;
+
+static uint32_t pick(uint32_t n)
+{
+	rng = rng * 1664525u + 1013904223u;
+	return (uint32_t)((uint64_t)(rng >> 8) * n >> 24);
+}
+
+static uintptr_t address(uint32_t page) { return BASE + (uintptr_t)page * PAGE; }
+
+/* What each page must be: number and page of its extent, protection; 0: nothing. */
+struct cell { uint32_t extent, page; uint8_t prot, whose; };
+static struct cell cells[SPAN];
+static struct vmf__local locals[2];
+static struct vmf__linux *port;
+
+static void check_page(uint32_t page)
+{
+	const struct cell *c = &cells[page];
+	struct vmf__window w;
+	bool found = vmf__window_find(address(page), &w);
+
+	CHECK_EQ(found, c->extent != 0);
+	if (!found)
+		return;
+	CHECK(w.local == &locals[c->whose]);
+	CHECK_EQ(w.extent->pages >> 32, c->extent);
+	CHECK_EQ(vmf__window_page(&w, address(page)), c->page);
+	CHECK_EQ(w.prot, c->prot);
+}
+
+/* All windows in their order, and that together they are all pages that there are. */
+static void check_all(void)
+{
+	uint32_t pages = 0, seen = 0;
+	struct vmf__window w;
+
+	for (uint32_t i = 0; i < SPAN; i++)
+		pages += cells[i].extent != 0;
+	for (uintptr_t va = BASE; vmf__window_next(va, &w) && w.va < address(SPAN); va = w.end) {
+		CHECK(w.va >= va && w.end > w.va);
+		check_page((uint32_t)((w.va - BASE) / PAGE));
+		check_page((uint32_t)((w.end - BASE) / PAGE) - 1);
+		seen += (uint32_t)((w.end - w.va) / PAGE);
+	}
+	CHECK_EQ(seen, pages);
+}
+
+static void step_add(uint32_t first, uint32_t n)
+{
+	static uint32_t extents;
+	struct vmf__window w = { .va = address(first), .end = address(first + n), .local = &locals[pick(2)], .prot = 1 };
+	bool free = true;
+
+	for (uint32_t i = 0; i < n; i++)
+		free &= !cells[first + i].extent;
+	w.extent = vmf__extent_new(port, VMF__W_SHARED, false, ((uint64_t)++extents << 32) | n);
+	CHECK(w.extent);
+	CHECK_ERR(vmf__window_add(&w), free ? 0 : -VMF_EEXIST);
+	if (!free)
+		vmf__extent_free(w.extent);
+	for (uint32_t i = 0; free && i < n; i++)
+		cells[first + i] = (struct cell){ extents, i, 1, (uint8_t)(w.local - locals) };
+}
+
+static void step_drop(uint32_t first, uint32_t n)
+{
+	uint8_t whose = (uint8_t)pick(2);
+
+	CHECK_ERR(vmf__window_drop(&locals[whose], address(first), address(first + n)), 0);
+	for (uint32_t i = 0; i < n; i++)
+		if (cells[first + i].whose == whose)
+			cells[first + i] = (struct cell){ 0 };
+}
+
+static void step_prot(uint32_t first, uint32_t n)
+{
+	uint8_t whose = (uint8_t)pick(2), prot = (uint8_t)pick(8);
+
+	CHECK_ERR(vmf__window_prot(&locals[whose], address(first), address(first + n), prot), 0);
+	for (uint32_t i = 0; i < n; i++)
+		if (cells[first + i].whose == whose)
+			cells[first + i].prot = prot;
+}
+
+/* A window that stays, beside all that comes and goes. */
+static void *reader(void *stop)
+{
+	struct vmf__window w;
+
+	while (!atomic_load((atomic_bool *)stop))
+		CHECK(vmf__window_find(address(SPAN + 5), &w) && w.va == address(SPAN) && w.end == address(SPAN + 10));
+	return NULL;
+}
+
+static void random_changes(void)
+{
+	struct vmf__window stays = { .va = address(SPAN), .end = address(SPAN + 10), .local = &locals[0] };
+	atomic_bool stop = false;
+	pthread_t thread;
+	struct rig r;
+
+	rig_open(&r, VMF_IN_CONTEXT);
+	port = vmf__linux_of(r.port);
+	stays.extent = vmf__extent_new(port, VMF__W_SHARED, false, 10);
+	CHECK_ERR(vmf__window_add(&stays), 0);
+	CHECK(!pthread_create(&thread, NULL, reader, &stop));
+	for (unsigned i = 0; i < 60000; i++) {
+		bool grow = i / 15000 % 2 == 0;
+		uint32_t n = 1 + pick(pick(50) ? 4 : 600), first = pick(SPAN - n), what = pick(16);
+
+		if (what == 0)
+			step_prot(first, n);
+		else if (grow ? what > 1 : what > 14)
+			step_add(first, 1 + pick(4) % n);
+		else
+			step_drop(first, n);
+		if (i % 1000 == 0)
+			check_all();
+		check_page(pick(SPAN));
+		check_page(first);
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_ERR(vmf__window_drop(&locals[i], BASE, address(SPAN + 10)), 0);
+	CHECK(!vmf__window_next(BASE, &stays) || stays.va >= address(SPAN + 10));
+	rig_close(&r);
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Each its own VMA: every second page of the object. */
+static void sixty_thousand(void)
+{
+	static const struct vmf_ops zeroes = { .size = sizeof(zeroes) };
+	enum { AREAS = 60000 };
+	static char *at[AREAS];
+	double start = seconds();
+	struct vmf_object *o;
+	struct rig r;
+
+	rig_open(&r, VMF_IN_CONTEXT);
+	CHECK_ERR(vmf_object_create(r.port, &o, &zeroes, NULL, 2 * AREAS), 0);
+	for (uint32_t i = 0; i < AREAS; i++)
+		at[i] = rig_map_as(&r, o, (struct vmf_map){ .flags = VMF_SHARED, .pages = 1, .off = 2 * i,
+							    .prot = VMF_R | VMF_W });
+	printf("%d areas: %.2f s to map", AREAS, seconds() - start);
+	for (uint32_t i = 0; i < AREAS; i += 100)
+		*at[i] = (char)i;
+	for (uint32_t i = 0; i < AREAS; i += 100)
+		CHECK_EQ(*at[i], (char)i);
+	start = seconds();
+	for (uint32_t i = 0; i < AREAS; i += 2)
+		rig_unmap(&r, at[i], 1);
+	vmf_object_put(o);
+	rig_close(&r);
+	printf(", %.2f s to unmap\n", seconds() - start);
+}
+
+static const struct vmtest tests[] = {
+	VMTEST(random_changes),
+	VMTEST(sixty_thousand),
+};
+VMTEST_MAIN(tests, 60)
