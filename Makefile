@@ -42,8 +42,8 @@ $(BUILD)-asan/build.ninja:
 	meson setup -Db_sanitize=address,undefined $(BUILD)-asan
 
 $(BUILD)-tsan/build.ninja:
-	scripts/deps build
-	meson setup -Db_sanitize=thread $(BUILD)-tsan
+	scripts/deps build clang
+	CC=clang meson setup -Db_sanitize=thread -Db_lundef=false $(BUILD)-tsan
 
 check: all
 	$(MESON_TEST) -C $(BUILD) --suite fast
@@ -66,7 +66,8 @@ check-asan: $(BUILD)-asan/build.ninja
 
 check-tsan: $(BUILD)-tsan/build.ninja
 	ninja -C $(BUILD)-tsan -j $(JOBS)
-	$(MESON_TEST) -C $(BUILD)-tsan --suite core
+	$(MESON_TEST) -C $(BUILD)-tsan --no-suite full --suite core --suite remote --suite server --timeout-multiplier 4
+	$(MESON_TEST) -C $(BUILD)-tsan soak-sim $(addprefix list-sim-,$(MODEL))
 
 # Each kind of window, from a new seed, which is printed (and so is what failed, made short).
 MODEL_OPS = 3000000

@@ -117,22 +117,32 @@ static unsigned page_prot(const struct vmf_fault *f, const struct vmf__page *pag
 	return tracks(f) && !page_dirty(page) ? f->area->prot & ~(unsigned)VMF_W : f->area->prot;
 }
 
+/* Does page i show frame i of the segment, uncounted? */
+static bool by_segment(const struct vmf_fault *f)
+{
+	return f->object->segmented && f->area->window.store != VMF_BY_ADDRESS;
+}
+
 /* Enters from `at` on what is there and may be entered alike: how many pages, and what came of it.  => ENTERING */
 static uint32_t show_run(struct vmf_fault *f, vmf_pgoff at, vmf_pgoff hi, struct vmf_result *r)
 {
+	bool segment = by_segment(f);
 	struct vmf_frame *frames[SHOW_RUN];
 	unsigned prot = 0;
 	uint32_t n = 0;
 
-	for (; at + n < hi && n < SHOW_RUN; n++) {
+	for (; at + n < hi && (segment || n < SHOW_RUN); n++) {
 		struct vmf__page *page = vmf__page_at(f->object, at + n);
 
 		if (!page_here(page) || (n && page_prot(f, page) != prot))
 			break;
 		prot = page_prot(f, page);
-		frames[n] = vmf__load(&page->of);
+		if (!segment)
+			frames[n] = vmf__load(&page->of);
 	}
-	if (n)
+	if (n && segment)
+		*r = vmf__enter_segment(f, at, n, prot);
+	else if (n)
 		*r = vmf__enter_frames(f, at, frames, n, prot);
 	return n;
 }
@@ -173,7 +183,9 @@ static bool cached_show(struct vmf_fault *f, struct vmf_result *r)
 		b = (struct block){ f->off, f->off + 1 };
 	}
 	vmf__slot_hold(f->port, f->slot, f->area, b.lo, (uint32_t)(b.hi - b.lo), VMF__ENTERING);
-	page = vmf__page_at(f->object, f->off);
+	if (!f->page)
+		f->page = vmf__page_at(f->object, f->off);
+	page = f->page;
 	if (!page_here(page) || f->off >= vmf__object_pages(f->object) || (writes && !page_dirty(page))) {
 		vmf__slot_relax(f->slot);
 		return false;
@@ -181,7 +193,10 @@ static bool cached_show(struct vmf_fault *f, struct vmf_result *r)
 	if (b.hi - b.lo == 1) { /* the common case, with the page in hand */
 		struct vmf_frame *frame = vmf__load(&page->of);
 
-		*r = vmf__enter_frames(f, f->off, &frame, 1, page_prot(f, page));
+		if (by_segment(f))
+			*r = vmf__enter_segment(f, f->off, 1, page_prot(f, page));
+		else
+			*r = vmf__enter_frames(f, f->off, &frame, 1, page_prot(f, page));
 		vmf__slot_relax(f->slot);
 		return true;
 	}
@@ -205,7 +220,9 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 	struct vmf_object *o = f->object;
 	vmf_pgoff lo = f->off, hi = f->off + 1;
 
-	if (!vmf__page_make(o, f->off))
+	if (!f->page)
+		f->page = vmf__page_make(o, f->off);
+	if (!f->page)
 		return false;
 	while (lo > b->lo && page_wanted(vmf__page_at(o, lo - 1)) && vmf__page_make(o, lo - 1))
 		lo--;
@@ -260,9 +277,10 @@ static struct vmf__fill *claim(struct vmf_fault *f, struct block b)
 	}
 	if (b.lo != fill->io.first || b.hi - b.lo != fill->io.n)
 		vmf__fill_shrink(fill, b.lo, (uint32_t)(b.hi - b.lo));
-	fill->cached = true;
+	fill->cached = fill->pinned = true;
+	fill->page = fill->io.n == 1 ? f->page : NULL;
 	for (vmf_pgoff at = b.lo; at < b.hi; at++) {
-		struct vmf__page *page = vmf__page_at(o, at);
+		struct vmf__page *page = at == f->off ? f->page : vmf__page_at(o, at);
 
 		vmf__store(&page->of, (void *)fill);
 		vmf__set_state(page, VMF_FILLING);
@@ -292,7 +310,7 @@ static bool land(struct vmf_fault *f, struct vmf__fill *fill)
 	if (!vmf__load(&fill->stale))
 		shown = place(f, fill);
 	vmf__slot_relax(f->slot);
-	vmf__fill_land(fill);
+	vmf__fill_land(fill, shown);
 	return shown;
 }
 
@@ -371,7 +389,9 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	if (!zero && ahead > 1 && !alone(f))
 		b.hi = vmf__max(b.hi, vmf__min(f->off + ahead, vmf__object_pages(o)));
 	vmf_lock_take(f->port, &o->lock);
-	page = vmf__page_at(o, f->off);
+	if (!f->page)
+		f->page = vmf__page_at(o, f->off);
+	page = f->page;
 	if (epoch != vmf__load(&o->epoch)) {
 		; /* the block and the extent are of another length: look again */
 	} else if (page && vmf__state(page) == VMF_FILLING) {

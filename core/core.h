@@ -230,7 +230,7 @@ static inline bool vmf__object_tracks(const struct vmf_object *o)
 }
 static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
 
-/* ------------------------------------------------------------------------------- area.c, table.c, space.c, change.c, map.c */
+/* ---------------------------------------------------------------- area.c, table.c, space.c, change.c, map.c */
 
 /* Never changes once it is in the table: a cut or a protect makes new areas. */
 struct vmf_area {
@@ -276,7 +276,7 @@ struct vmf_area *vmf__table_find(const struct vmf__table *, vmf_va);
 struct vmf_area *vmf__table_after(const struct vmf__table *, vmf_va); /* the first that ends at va or above; NULL */
 /* The first gap of so many bytes in [lo, hi). */
 bool vmf__table_gap(const struct vmf__table *, vmf_va lo, vmf_va hi, vmf_va bytes, vmf_va *at);
-/* In the draft: the areas that [lo, last] touches leave, and n others come, sorted, to the addresses that are free then.
+/* In the draft: the areas that [lo, last] touches leave, and n others come, sorted, to addresses that are free then.
  * -VMF_ENOMEM: the draft must be discarded; never if n is 0. */
 int vmf__table_splice(struct vmf__draft *, vmf_va lo, vmf_va last, struct vmf_area *const *, uint32_t n);
 /* The draft is the table, and nobody reads the old one any more / the old one is, and nobody reads the draft. */
@@ -329,6 +329,7 @@ struct vmf_fault {
 	uint32_t revokes;  /* of the object, before the driver was asked */
 	struct vmf__counters *count;
 	bool counts_alone; /* nobody else adds to them */
+	struct vmf__page *page; /* the page's, once it was looked for and there: it stays as long as the object */
 	struct vmf_result done; /* of installs by the driver itself */
 };
 static inline struct vmf_result vmf__result(unsigned code, unsigned why, int err)
@@ -349,6 +350,8 @@ static inline void vmf__tally(const struct vmf_fault *f, size_t i, uint64_t n)
 /* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */
 struct vmf_result vmf__enter_frames(struct vmf_fault *, vmf_pgoff, struct vmf_frame *const *, uint32_t n,
 				    unsigned prot);
+/* The object's own frames where the window does not count them: their number is known, and nothing of them is read. */
+struct vmf_result vmf__enter_segment(struct vmf_fault *, vmf_pgoff, uint32_t n, unsigned prot);
 /* The first n of a bounced fill.  Returns how many are entered, from the first on. */
 uint32_t vmf__enter_fill(struct vmf_fault *, const struct vmf__fill *, uint32_t n, unsigned prot);
 struct vmf_result vmf__enter_pfns(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct vmf_attr, unsigned prot);
@@ -409,9 +412,11 @@ enum { VMF__STARTING, VMF__AWAY, VMF__BACK }; /* in start(); it returned before 
 struct vmf__fill {
 	struct vmf_io io; /* first, n, frames: = frame */
 	struct vmf_object *object; /* a reference */
+	struct vmf__page *page;    /* cached, and of one page: that */
 	struct vmf__fill *next, **link; /* object->fills, while FLYING; under its lock */
 	uint32_t refs, state;
 	bool cached, stale;
+	bool pinned;  /* its pages are, each once */
 	bool bounced; /* cached, and reads into frames of its own, whose bytes then go into the segment */
 	uint32_t starter; /* bounced: VMF__STARTING... */
 	uint32_t awaited; /* somebody may be asleep until it lands */
@@ -428,7 +433,8 @@ void vmf__fill_shrink(struct vmf__fill *, vmf_pgoff first, uint32_t n);
  * vmf__fill_land().  => consumes no reference of the caller's; no lock held */
 bool vmf__fill_start(struct vmf__fill *);
 void vmf__fill_copy(struct vmf__fill *, uint32_t i, uint32_t end); /* of these pages into the segment; => ENTERING */
-void vmf__fill_land(struct vmf__fill *);
+/* done: the fault that asked is through; unless somebody else asked for its pages, they need not stay. */
+void vmf__fill_land(struct vmf__fill *, bool done);
 void vmf__fill_get(struct vmf__fill *);
 void vmf__fill_put(struct vmf__fill *);
 /* Has it landed?  If not, *seq is what to wait with on fill->landed. */

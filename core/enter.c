@@ -130,6 +130,21 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *f, vmf_pgoff at, struct vm
 	return r;
 }
 
+struct vmf_result vmf__enter_segment(struct vmf_fault *f, vmf_pgoff at, uint32_t count, unsigned prot)
+{
+	uint64_t n = count;
+	struct vmf_run run;
+	uint32_t skip;
+
+	if (!clip(f, &at, &n, &skip))
+		return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0);
+	if (f->area->window.store == VMF_BY_COPY)
+		prot = f->area->prot; /* the bytes are the area's own */
+	run = run_at(f, at, n, prot);
+	run.pfn.n = f->object->segment.n + at;
+	return vmf__enter(f, &run, holds(f, at, n));
+}
+
 uint32_t vmf__enter_fill(struct vmf_fault *f, const struct vmf__fill *fill, uint32_t count, unsigned prot)
 {
 	vmf_pgoff at = fill->io.first;

@@ -81,24 +81,30 @@ void vmf__fill_stale(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 			fill->stale = true;
 }
 
+static struct vmf__page *fill_page(const struct vmf__fill *fill, uint32_t i)
+{
+	return fill->page ? fill->page : vmf__page_at(fill->object, fill->io.first + i);
+}
+
+/* => object lock */
 static void fill_unpin(struct vmf__fill *fill)
 {
-	struct vmf_object *o = fill->object;
-
-	vmf_lock_take(o->port, &o->lock);
 	for (uint32_t i = 0; i < fill->io.n; i++) {
-		struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
+		struct vmf__page *page = fill_page(fill, i);
 
 		vmf__store(&page->word, vmf__peek(&page->word) - VMF__P_PIN);
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	fill->pinned = false;
 }
 
 /* What it holds but its object.  => no reference is left */
 static void fill_strip(struct vmf__fill *fill)
 {
-	if (fill->cached)
+	if (fill->pinned) {
+		vmf_lock_take(fill->io.port, &fill->object->lock);
 		fill_unpin(fill);
+		vmf_lock_drop(fill->io.port, &fill->object->lock);
+	}
 	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
 		vmf_frame_put(fill->io.port, fill->frame[i]);
 }
@@ -197,7 +203,7 @@ static void fill_pad(struct vmf__fill *fill)
 static void page_land(struct vmf__fill *fill, uint32_t i)
 {
 	struct vmf_object *o = fill->object;
-	struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
+	struct vmf__page *page = fill_page(fill, i);
 
 	if (i < fill->good && !fill->stale) {
 		page->of = fill->bounced ? vmf__page_segment(o, fill->io.first + i) : fill->frame[i];
@@ -239,10 +245,10 @@ void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 	if (!io->write && fill->good == io->n)
 		fill_pad(fill);
 	if (!fill->bounced || !fill_back(fill))
-		vmf__fill_land(fill);
+		vmf__fill_land(fill, false);
 }
 
-void vmf__fill_land(struct vmf__fill *fill)
+void vmf__fill_land(struct vmf__fill *fill, bool done)
 {
 	struct vmf_object *o = fill->object;
 
@@ -251,6 +257,8 @@ void vmf__fill_land(struct vmf__fill *fill)
 		for (uint32_t i = 0; !fill->io.write && i < fill->io.n; i++)
 			page_land(fill, i);
 		fill_unlink(fill);
+		if (done && vmf__load(&fill->refs) == 2) /* the io's and the ticket's, and nobody can come now */
+			fill_unpin(fill);
 		vmf_lock_drop(o->port, &o->lock);
 	}
 	for (uint32_t i = 0; fill->bounced && i < fill->io.n; i++)

@@ -12,7 +12,7 @@
 #define LEAST 10u /* a node that has lost items and has fewer is joined with its neighbour */
 #define LEVELS 12u
 
-/* An area, or a node of the level below: of its areas the lowest and the highest byte, and the widest gap between two. */
+/* An area, or a node of the level below: of its areas the first and the last byte, and the widest gap between two. */
 struct vmf__item {
 	vmf_va last; /* first, because this and `of` is what a walk reads */
 	void *of;

@@ -27,7 +27,7 @@ static struct vmf__fill *dirty_run(struct vmf_object *o, vmf_pgoff *at, vmf_pgof
 	fill = vmf__fill_new(o, *at, 1, true);
 	if (!fill)
 		return NULL;
-	fill->cached = true;
+	fill->cached = fill->pinned = true;
 	for (; *at < end && n < VMF_CFG_IO_RUN; (*at)++, n++) {
 		struct vmf__page *page = vmf__page_at(o, *at);
 

@@ -261,7 +261,7 @@ static void map_each(struct rig *r, struct vmf_object *o, uint32_t n)
 	}
 }
 
-/* n areas come, one of them in each of a hundred parts is used, and they go: by one call, one by one, with the space. */
+/* n areas come, a hundred of them are used, and they go: one by one, by one call, with the space. */
 static void crowd(uint32_t n)
 {
 	double start = seconds(), mapped;

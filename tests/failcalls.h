@@ -38,12 +38,13 @@ enum call {
 	THREAD, VM_READ, READLINK, ALLOC, CALLS
 };
 
+#define NO_CALL FAILING_KINDS /* one that does not fail */
 #define NO_FD EMFILE, ENFILE, ENOMEM
 /* once in a while each of them; who waits for the layout, or for a signal, does so for seconds */
 #define CALL_KINDS \
 	[UFFD_OPEN] = { "userfaultfd", ERRORS(NO_FD, EPERM, ENOSYS) }, \
-	[UFFD_DEVICE] = { "open-dev", ERRORS(ENOENT, EACCES), .rare = true }, \
-	[UFFD_NEW] = { "ioctl-NEW", ERRORS(NO_FD), .rare = true }, \
+	[UFFD_DEVICE] = { "open-dev", ERRORS(ENOENT, EACCES) }, \
+	[UFFD_NEW] = { "ioctl-NEW", ERRORS(NO_FD) }, \
 	[UFFD_API_] = { "ioctl-API", ERRORS(EINVAL) }, \
 	[UFFD_REGISTER] = { "ioctl-REGISTER", ERRORS(ENOMEM, EINVAL, EBUSY, EPERM) }, \
 	[UFFD_UNREGISTER] = { "ioctl-UNREGISTER", ERRORS(ENOMEM, EINVAL) }, \
@@ -52,7 +53,7 @@ enum call {
 	[UFFD_CONT] = { "ioctl-CONTINUE", ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), THERE, PART) }, \
 	[UFFD_WP] = { "ioctl-WRITEPROTECT", ERRORS(AWHILE(EAGAIN), AWHILE(ENOENT), ENOMEM, AWHILE(ESRCH)) }, \
 	[UFFD_CHANGING] = { "ioctl-changing", ERRORS(AWHILE(EAGAIN)) }, \
-	[UFFD_POISON] = { "ioctl-POISON", ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), ENOMEM, AWHILE(ESRCH), EINVAL) }, \
+	[UFFD_POISON] = { "ioctl-POISON", ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), AWHILE(ENOMEM), AWHILE(ESRCH), EINVAL) }, \
 	[UFFD_READ] = { "read-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
 	[UFFD_READV] = { "preadv2-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN), EOPNOTSUPP) }, \
 	[BARRIER_REGISTER] = { "membarrier-register", ERRORS(ENOSYS, EPERM, ENOMEM) }, \
@@ -101,7 +102,7 @@ static _Atomic long failcalls_kept; /* that munmap() has refused to take */
 
 static inline int call_fails(unsigned call)
 {
-	int error = call < CALLS ? failing_due(call) : 0;
+	int error = call == NO_CALL ? 0 : failing_due(call);
 
 	if (error && error < PART)
 		errno = error;
@@ -176,7 +177,7 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	struct poison_arg *poison;
 	va_list ap;
 	void *arg;
-	unsigned call = CALLS;
+	unsigned call = NO_CALL;
 
 	va_start(ap, request);
 	arg = copy = (void *)(zero = (void *)(cont = (void *)(poison = va_arg(ap, void *))));
@@ -226,7 +227,7 @@ static inline unsigned syscall_kind(long n, const long *a)
 		return a[0] == MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED ? BARRIER_REGISTER : BARRIER;
 	if (n == SYS_futex && ((int)a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT)
 		return FUTEX;
-	return CALLS;
+	return NO_CALL;
 }
 
 /* A call has at most six arguments, each a register; those that were not given hold what they hold. */
@@ -285,7 +286,7 @@ int __wrap_mprotect(void *at, size_t bytes, int prot)
 
 int __wrap_madvise(void *at, size_t bytes, int what)
 {
-	unsigned call = what == MADV_DONTFORK ? DONTFORK : what == MADV_DONTNEED ? DONTNEED : what == MADV_WIPEONFORK ? WIPEONFORK : CALLS;
+	unsigned call = what == MADV_DONTFORK ? DONTFORK : what == MADV_DONTNEED ? DONTNEED : what == MADV_WIPEONFORK ? WIPEONFORK : NO_CALL;
 
 	return call_fails(call) ? -1 : __real_madvise(at, bytes, what);
 }
@@ -376,7 +377,7 @@ int __wrap_fallocate64(int fd, int mode, off_t at, off_t bytes)
 
 int __wrap_fcntl64(int fd, int what, ...)
 {
-	unsigned call = what == F_ADD_SEALS ? SEAL : what == F_DUPFD_CLOEXEC ? DUP : what == F_SETFL ? GETFL : CALLS;
+	unsigned call = what == F_ADD_SEALS ? SEAL : what == F_DUPFD_CLOEXEC ? DUP : what == F_SETFL ? GETFL : NO_CALL;
 	va_list ap;
 	long arg;
 
@@ -449,7 +450,7 @@ ssize_t __wrap_preadv64v2(int fd, const struct iovec *v, int n, off_t at, int fl
 /* (Of a userfaultfd by its messages' size, of an eventfd by its eight bytes.) */
 ssize_t __wrap_read(int fd, void *to, size_t n)
 {
-	unsigned call = n == 8 ? EVENT_READ : n && n % sizeof(struct uffd_msg) == 0 ? UFFD_READ : CALLS;
+	unsigned call = n == 8 ? EVENT_READ : n && n % sizeof(struct uffd_msg) == 0 ? UFFD_READ : NO_CALL;
 
 	return call_fails(call) ? -1 : __real_read(fd, to, n);
 }

@@ -190,7 +190,7 @@ static void look_later(void *arg)
 	look_at_all(arg);
 }
 
-/* What the parent does when fork() has returned is not seen there: writes, pages that are removed, an area that goes. */
+/* What the parent does when fork() has returned is not seen: writes, pages that are removed, an area that goes. */
 static void parent_goes_on(void)
 {
 	struct rig r;
@@ -470,6 +470,23 @@ static void on_request(void)
 	}
 }
 
+/* The handler of signals that it has from its parent is that of its own port, too. */
+static void open_only_its_own(void *arg)
+{
+	struct file f;
+	struct rig r;
+	char c;
+
+	(void)arg;
+	rig_open(&r, VMF_IN_CONTEXT);
+	file_open(&r, &f, 0);
+	f.back.read = (struct testback_fail){ .in = 1, .err = 5 };
+	MUST(rig_load(f.at, &c) == SIGBUS && is(vmf_fault_why(f.at), VMF_SIGBUS, VMF_WHY_IOERR, 5));
+	MUST(page_right(&f, f.at, 0));
+	file_close(&r, &f);
+	rig_close(&r);
+}
+
 /* As without CAP_SYS_PTRACE, and as on an older kernel. */
 static void unprivileged(void)
 {
@@ -482,6 +499,7 @@ static void unprivileged(void)
 		BOTH_MODES(&r) {
 			CHECK(vmf_linux_lacks(r.space) & VMF_LACKS_FORK);
 			none_of(&r, 0);
+			ends_well(begin(open_only_its_own, NULL));
 		}
 		unsetenv("VMF_WITHOUT");
 	}
@@ -913,9 +931,13 @@ static void open_its_own(void *arg)
 	struct file *f = arg, g;
 	struct rig r;
 	unsigned mode = f->rig->mode;
+	char c;
 
 	rig_open(&r, mode);
 	file_open(&r, &g, 0);
+	g.back.read = (struct testback_fail){ .in = 1, .err = 5 };
+	MUST(rig_load(g.at + ABSENT * PAGE, &c) == SIGBUS);
+	MUST(is(vmf_fault_why(g.at + ABSENT * PAGE), VMF_SIGBUS, VMF_WHY_IOERR, 5));
 	prepare(&g);
 	look_at_all(&g);
 	look_at_all(f);
@@ -931,6 +953,7 @@ static void own_port(void)
 {
 	struct rig r;
 
+	rig_catching();
 	FORKING(&r) {
 		struct file f;
 
@@ -981,17 +1004,68 @@ static void no_descriptors(void)
 	}
 }
 
-/* ------------------------------------------------------------------------------------------------- a storm */
+/* ------------------------------------------------------------------------------- a driver that allocates */
 
-/* A driver that allocates when it is told of areas: fork() holds malloc's locks until its event is read. */
+static struct { atomic_bool wait, waits; atomic_uint begun, ended; } driver; /* begun, ended: calls of fork() */
+
+/* Which the compiler believes to be of use. */
+static void allocate(size_t bytes)
+{
+	void *volatile p = malloc(bytes);
+
+	free(p);
+}
+
+static void before_fork(void) { driver.begun++; }
+static void after_fork(void) { driver.ended++; }
+
+/* fork() takes malloc's locks, and holds them until its event is read: so either it has returned, or it waits for
+ * whoever reads, and malloc() will not return before it does. */
 static void told(struct vmf_area *a)
 {
 	(void)a;
-	free(malloc(100));
-	free(malloc(1 << 20));
+	if (atomic_exchange(&driver.wait, false)) {
+		unsigned seen = driver.begun;
+
+		driver.waits = true;
+		while (driver.begun == seen)
+			usleep(100);
+		for (unsigned i = 0; i < 1000 && driver.ended <= seen; i++)
+			usleep(100);
+	}
+	allocate(100);
+	allocate(1 << 20);
 }
 
 static const struct vmf_ops told_ops = { .size = sizeof(told_ops), .opened = told, .closed = told };
+
+static void nothing(void *arg) { (void)arg; }
+
+/* It is told of an area that went, and waits for a thread that is in fork(): which goes on. */
+static void driver_that_allocates(void)
+{
+	struct rig r;
+
+	FORKING(&r) {
+		struct vmf_object *o;
+		struct file f;
+		char *p;
+
+		file_open(&r, &f, 0);
+		CHECK_ERR(vmf_object_create(r.port, &o, &told_ops, NULL, 1), 0);
+		p = rig_map(&r, o, 0, 1, VMF_R | VMF_W);
+		driver.waits = false;
+		driver.ended = driver.begun = 0;
+		driver.wait = true;
+		CHECK_EQ(munmap(p, PAGE), 0);
+		CHECK_SOON(driver.waits);
+		ends_well(begin(nothing, NULL));
+		vmf_object_put(o);
+		file_close(&r, &f);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- a storm */
 
 static struct { struct rig r; struct file f; struct vmf_object *zero; atomic_bool stop; atomic_uint rounds; } storm;
 
@@ -1014,7 +1088,7 @@ static void *storm_thread(void *arg)
 		else
 			CHECK_SOON(vmf_unmap(storm.r.space, (vmf_va)p, 16) == 0);
 		q = rig_map(&storm.r, storm.zero, 0, 1, VMF_R | VMF_W);
-		free(malloc(vmtest_random(&seed) % 10000));
+		allocate(vmtest_random(&seed) % 10000);
 		if (vmtest_random(&seed) % 2)
 			CHECK_EQ(munmap(q, PAGE), 0);
 		else
@@ -1071,12 +1145,12 @@ static const struct vmtest tests[] = {
 	VMTEST(errors), VMTEST(interrupted), VMTEST(not_inherited), VMTEST(on_request), VMTEST(unprivileged),
 	VMTEST(noticed), VMTEST(orphans), VMTEST(orphans_at_once), VMTEST(closed_descriptors),
 	VMTEST(cloned), VMTEST(spawned), VMTEST(closed), VMTEST(closed_while_forking),
-	VMTEST(own_port), VMTEST(no_descriptors), VMTEST(forks_in_a_storm),
+	VMTEST(own_port), VMTEST(no_descriptors), VMTEST(driver_that_allocates), VMTEST(forks_in_a_storm),
 };
 
 /* Before any port registers handlers of its own. */
 int main(int argc, char **argv)
 {
-	CHECK_EQ(pthread_atfork(NULL, NULL, first_in_child), 0);
+	CHECK_EQ(pthread_atfork(before_fork, after_fork, first_in_child), 0);
 	return vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 60, argc, argv);
 }

@@ -61,8 +61,27 @@
  * membarrier, pagemap, access (what a signal's context says of it); since-5.15 is all that came with that version and
  * later.  It is for tests, and not looked at by programs that run with raised privilege.
  *
- * fork: areas are not copied to children (MADV_DONTFORK); a child that touches one gets SIGSEGV.  A child must not
- * use a port that its parent has opened.
+ * fork: with CAP_SYS_PTRACE, and Linux 6.6 or later (vmf_linux_lacks() has no VMF_LACKS_FORK), a child of fork()
+ * goes on with what is not shared, as with any memory of a process: what was there is copied on write by the kernel,
+ * what was absent comes from the object, at the child's touch; what was removed reads zero.  So do children of
+ * children.  The parent serves them:
+ *	- With VMF_THREADED a child does not see the difference.  In context its own handler of SIGBUS asks the parent,
+ *	  and waits; as in the parent, that gives way to signals, and system calls on absent pages get EFAULT.
+ *	- It may call vmf_touch(), vmf_fault_why(), and vmf_read() to vmf_pwrite(), and nothing else that concerns a
+ *	  port that its parent has opened.  It may open a port of its own.
+ *	- When the parent has died, become another program, or closed the space, what is absent in the child is a SIGBUS
+ *	  with the reason SIGBUS/FORK; but after death or exec with VMF_THREADED a sleep without end, and in both modes
+ *	  its fork(), and its munmap(), mremap() and madvise() of what it inherited, then wait for ever.  It is never
+ *	  zeroes, also if the child closes every descriptor.
+ *	- fork() returns in the child when the parent has answered.  A child that comes by clone() or _Fork() is not
+ *	  served: what is absent is SIGBUS/FORK (and if its parent dies in that very moment, zeroes).
+ *	- An object lives as long as children show it.  They are noticed when they exit or become another program.
+ *	- A driver is called for the spaces of children (vmf_area_space()), on a thread of the port's: with `opened` for
+ *	  each area of each child.  It must not wait there for what a child does.
+ * What is shared, what is VMF_NOFORK, and everything without privilege or with VMF_LINUX_NOFORK, children do not
+ * inherit (MADV_DONTFORK): they get SIGSEGV, and vmf_fault_why() says SIGSEGV/FORK, as does vmf_touch(); vmf_read()
+ * and the like say EFAULT.  (Entries of a shared area could not be taken out of a child again.) posix_spawn(),
+ * vfork() and system() copy nothing, and cost nothing.
  */
 #ifndef VMFAULT_LINUX_H
 #define VMFAULT_LINUX_H

@@ -51,8 +51,9 @@ struct vmf_pmap_ops {
 	uint32_t size, flags;
 	/* Prepare a range for an area, and say what it can do.  With VMF_FIXED at map->va; else at map->va too if the
 	 * pmap has lo and hi (the core has taken the first gap between them), or wherever the pmap likes, which it stores
-	 * there. segment: the first pfn of the object's own segment, n 0 if it has none.  wants_raw: the driver enters
-	 * pfns. window->bolts counts pages.
+	 * there.  It may add VMF_NOFORK to map->flags, if it could not do this in a copy of the space.  segment: the first
+	 * pfn of the object's own segment, n 0 if it has none.  wants_raw: the driver enters pfns.  window->bolts counts
+	 * pages.
 	 * -VMF_ENOSYS: this port has no such window; -VMF_EEXIST, -VMF_ENOMEM, -VMF_ENOSPC (bolts); -VMF_EAGAIN: the
 	 * layout is being changed from outside, the core tries again with its lock dropped.  May sleep. */
 	int (*attach)(struct vmf_pmap *, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *);

@@ -402,6 +402,7 @@ int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);
 void vmf_area_put(struct vmf_area *);
 
+/* On CPUs of 32 bits each counts modulo 2^32 (bytes_read goes round soon): take differences of the lower half. */
 struct vmf_stats {
 	uint32_t size, zero;
 	uint64_t faults;         /* resolved or refused; each once, however often it was retried */

@@ -536,7 +536,7 @@ void vmf__family_close(struct vmf__local *local)
 
 	if (!f)
 		return;
-	(void)vmf__uffd_unregister(fd, (uintptr_t)f->name, VMF__PAGE);
+	name_leave(f);
 	while (vmf__uffd_changing(fd))
 		(void)vmf__wait(local->port, NULL, 0, 100000, false);
 	atomic_store(&f->phase, VMF__FAMILY_OVER);

@@ -6,9 +6,9 @@
  *	family.c  in the parent: the thread that serves the children of a space, and answers what they ask
  *	child.c   in the child: finding out who it is, asking, and what to do when nobody is left to ask
  *
- * By-copy windows are copied by the kernel, copy-on-write and registered with a userfaultfd of the child's own, which the
- * reader of EVENT_FORK is given.  So the child's space is another process's memory to us (remote.h): its events, and
- * with VMF_THREADED its faults, come from that descriptor.
+ * By-copy windows are copied by the kernel, copy-on-write and registered with a userfaultfd of the child's own, which
+ * the reader of EVENT_FORK is given.  So the child's space is another process's memory to us (remote.h): its events,
+ * and with VMF_THREADED its faults, come from that descriptor.
  *
  * What the child has of our tables is a snapshot, perhaps a torn one, and what it has of our userfaultfds fills *our*
  * memory: it uses neither.  A fault that it takes itself (SIGBUS: in context, or a page that is poisoned) is a question
@@ -38,8 +38,8 @@ struct vmf__answer {
 	bool known; /* the address is in an area of the child's */
 	uint8_t zero[7];
 };
-/* A message with a descriptor (-1: none) over a SEQPACKET socket, without waiting: 0 or -errno / bytes, 0 for the end, or
- * -errno; *fd: close-on-exec, -1 if there was none. */
+/* A message with a descriptor (-1: none) over a SEQPACKET socket, without waiting: 0 or -errno / bytes, 0 for the end,
+ * or -errno; *fd: close-on-exec, -1 if there was none. */
 int vmf__pass(int sock, const void *, size_t, int fd);
 long vmf__passed(int sock, void *, size_t, int *fd);
 
@@ -81,7 +81,7 @@ struct vmf__child {
 	struct vmf__child *next;
 	uint64_t id, born;         /* born: ns */
 	size_t bytes;              /* of the session */
-	int tie;                   /* its HELLO: hangs up when it exits or becomes another program; -1: none yet, or no more */
+	int tie;                   /* its HELLO: hangs up when it exits or execs; -1: none yet, or no more */
 	bool greeted, refused, sealed; /* refused: not served; and what is absent there has been poisoned */
 	struct vmf__child *unborn; /* its own children that the core does not know of yet, in the order of their events */
 	struct vmf__why why;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The simulated MMU: a hash of entries.  An entry is found by every page that it covers.  Everything here is called with the MMU's lock held.
+ * The simulated MMU: a hash of entries.  An entry is found by every page that it covers.  Everything here is
+ * called with the MMU's lock held.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * What areas were attached to the simulated MMU: ranges sorted by address, in chunks, found through a list of the chunks'
- * first addresses.  Everything here is called with the MMU's lock held.
+ * What areas were attached to the simulated MMU: ranges sorted by address, in chunks, found through a list of the
+ * chunks' first addresses.  Everything here is called with the MMU's lock held.
  */
 #include <stdlib.h>
 #include <string.h>

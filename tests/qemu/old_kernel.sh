@@ -3,8 +3,9 @@
 # The tests of the Linux port inside an older kernel: Debian's own (6.1 in Debian 12), booted by QEMU with an initramfs of
 # busybox, the C library, and the test programs of a build.
 #
-#	old_kernel.sh BUILD_DIR [PROGRAM...]      (default: the list, linux_*, litmus_*, remote_*)
+#	old_kernel.sh BUILD_DIR [all | "PROGRAM ARGUMENT..."...]
 #
+# By default the list, in every mode, and what does not try the machine's speed; `all`: linux_*, litmus_*, remote_* too.
 # Each program is a line, with what it said last.  Exit 0: none failed; 77: QEMU or the kernel cannot be had here.
 set -eu
 
@@ -20,15 +21,26 @@ skip() {
 	exit 77
 }
 
-# What a slow machine cannot tell from a failure stays out: it measures.
-programs() {
-	local program store mode
+list() {
+	local mode store
 	for mode in threaded in-context; do
 		for store in by-offset by-copy; do
 			echo "test-list-linux $mode $store"
+			echo "VMF_WITHOUT=userfaultfd test-list-linux $mode $store"
 		done
 	done
-	for program in "$build"/tests/test-{linux,litmus,remote,file}_*; do
+	for mode in threaded in-context; do
+		echo "test-model-linux $mode --seed 1 --ops 2000"
+	done
+	printf 'test-%s\n' linux_sigbus linux_syscall linux_window linux_driver linux_threads linux_fork litmus_signal \
+		remote_session remote_serve file_backing
+}
+
+# Storms and rates take an emulated machine long.
+everything() {
+	local program
+	list
+	for program in "$build"/tests/test-{linux,litmus,remote}_*; do
 		[ ! -x "$program" ] || [ -d "$program" ] || echo "${program##*/}"
 	done | grep -v '^test-remote_rate$'
 }
@@ -43,7 +55,7 @@ root() {
 	mkdir -p "$root/bin" "$root/tests.d"
 	cp "$(command -v busybox)" "$root/bin/busybox"
 	install -m 755 "$here/old_init" "$root/init"
-	cut -d ' ' -f 1 "$work/programs" | sort -u | while read -r program; do
+	grep -o 'test-[a-z_-]*' "$work/programs" | sort -u | while read -r program; do
 		strip -o "$root/tests.d/$program" "$build/tests/$program"
 	done
 	libraries "$root"/tests.d/* | while read -r library; do
@@ -68,7 +80,11 @@ kernel=$(sh "$here/kernel.sh" "$build/tests/qemu-cache" 2>"$work/kernel.log") ||
 	cat "$work/kernel.log" >&2
 	exit 1
 }
-[ $# -gt 0 ] && printf '%s\n' "$@" >"$work/programs" || programs >"$work/programs"
+case ${1:-list} in
+list) list ;;
+all) limit=1800 && everything ;;
+*) printf '%s\n' "$@" ;;
+esac >"$work/programs"
 root
 boot "$kernel" || { echo "FAILED: QEMU did not end in $limit s" >&2; tail -n 20 "$work/serial" >&2; exit 1; }
 tr -d '\r' <"$work/serial" >"$work/said"
