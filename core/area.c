@@ -16,6 +16,7 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 	a->va = va;
 	a->pages = pages;
 	a->refs = 1;
+	a->may = like->prot;
 	a->told = 0;
 	a->next = NULL;
 	a->link = NULL;
@@ -34,7 +35,7 @@ void vmf_area_put(struct vmf_area *a)
 	o = a->object;
 	overlay = a->overlay;
 	vmf__free(o->port, a, sizeof(*a));
-	vmf_object_put(overlay);
+	vmf__overlay_put(overlay);
 	vmf_object_put(o);
 }
 
@@ -83,14 +84,14 @@ void vmf__area_unlink(struct vmf_area *a)
 
 /* Frames of removed entries, until update() has made sure that no CPU uses them. */
 struct vmf_gather {
-	uint32_t n;
-	vmf_pfn pfn[VMF_CFG_GATHER];
+	vmf_pfn *pfn;
+	uint32_t n, room;
 };
 
 /* A pmap that gathers more than it was asked to remove loses a frame rather than our stack. */
 void vmf_gather_frame(struct vmf_gather *g, vmf_pfn pfn)
 {
-	if (g->n < VMF_CFG_GATHER)
+	if (g->n < g->room)
 		g->pfn[g->n++] = pfn;
 }
 
@@ -105,23 +106,36 @@ static void gather_put(struct vmf_port *port, struct vmf_gather *g)
 	g->n = 0;
 }
 
-int vmf__area_remove(struct vmf_area *a, vmf_va va, uint64_t pages)
+static int area_remove(struct vmf_area *a, vmf_va va, uint64_t pages, struct vmf_gather *g)
 {
 	const struct vmf_pmap_ops *ops = &a->space->ops;
 	struct vmf_pmap *pmap = a->space->pmap;
-	struct vmf_port *port = a->space->port;
+	int err = ops->remove(pmap, va, pages, g);
+
+	if (ops->update)
+		ops->update(pmap);
+	gather_put(a->space->port, g);
+	return err;
+}
+
+int vmf__area_remove(struct vmf_area *a, vmf_va va, uint64_t pages)
+{
 	uint64_t step = a->window.store == VMF_BY_ADDRESS ? VMF_CFG_GATHER : pages;
-	struct vmf_gather g;
+	vmf_pfn room[VMF_CFG_GATHER];
+	struct vmf_gather g = { room, 0, VMF_CFG_GATHER };
 	int err = 0;
 
-	g.n = 0;
-	for (uint64_t done = 0; done < pages && !err; done += step) {
-		err = ops->remove(pmap, va + vmf__bytes(port, done), vmf__min(step, pages - done), &g);
-		if (ops->update)
-			ops->update(pmap);
-		gather_put(port, &g);
-	}
+	for (uint64_t done = 0; done < pages && !err; done += step)
+		err = area_remove(a, va + vmf__bytes(a->space->port, done), vmf__min(step, pages - done), &g);
 	return err;
+}
+
+int vmf__area_forget(struct vmf_area *a, vmf_va va)
+{
+	vmf_pfn room;
+	struct vmf_gather g = { &room, 0, 1 };
+
+	return area_remove(a, va, 1, &g);
 }
 
 int vmf__area_clean(struct vmf_area *a, vmf_va va, uint64_t pages)
@@ -143,10 +157,10 @@ int vmf__area_detach(struct vmf_area *a, vmf_va va, uint64_t pages)
 {
 	const struct vmf_pmap_ops *ops = &a->space->ops;
 	struct vmf_pmap *pmap = a->space->pmap;
-	struct vmf_gather g;
+	vmf_pfn room[VMF_CFG_GATHER];
+	struct vmf_gather g = { room, 0, VMF_CFG_GATHER };
 	int err;
 
-	g.n = 0;
 	if (a->window.store == VMF_BY_ADDRESS) {
 		err = vmf__area_remove(a, va, pages);
 		if (err)

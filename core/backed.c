@@ -108,8 +108,8 @@ static bool page_make_dirty(struct vmf_object *o, vmf_pgoff at)
 
 static bool tracks(const struct vmf_fault *f)
 {
-	return vmf__object_tracks(f->object) && f->area->window.store != VMF_BY_COPY && f->area->prot & VMF_W &&
-	       !f->area->overlay;
+	return vmf__object_tracks(f->object) && f->area->window.store != VMF_BY_COPY &&
+	       vmf__peek(&f->area->may) & VMF_W && !f->area->overlay;
 }
 
 static unsigned page_prot(const struct vmf_fault *f, const struct vmf__page *page)

@@ -101,8 +101,10 @@ static int change_piece(struct change *c, const struct vmf_area *like, vmf_va fr
 	a = vmf__area_new(port, like, from, ((last - from) >> port->shift) + 1);
 	if (!a)
 		return -VMF_ENOMEM;
-	if (inside && c->inside == PROTECT)
+	if (inside && c->inside == PROTECT) {
 		a->prot = c->prot;
+		a->may |= c->prot;
+	}
 	if (inside && c->inside == MOVE)
 		a->va += c->to - c->lo;
 	a->refs = 2;
@@ -178,15 +180,6 @@ static void change_publish(struct change *c)
 	vmf__slot_quiesce(c->space->port, c->victim, c->victims);
 }
 
-static void change_undo(struct change *c)
-{
-	vmf__store(&c->space->table, c->old);
-	vmf__slot_quiesce(c->space->port, c->piece, c->pieces);
-	for (uint32_t i = 0; i < c->pieces; i++)
-		vmf__area_unlink(c->piece[i]);
-	change_drop(c);
-}
-
 static uint64_t change_inside(const struct change *c, const struct vmf_area *a, vmf_va *from)
 {
 	vmf_va last = vmf__min(vmf__last(a), c->hi - 1);
@@ -224,7 +217,7 @@ static void change_finish(struct change *c)
 
 struct steps {
 	int (*check)(const struct change *);
-	/* On a part of a victim.  `undo` on all if one failed: faults may have entered by the new table meanwhile. */
+	/* On a part of a victim.  `undo` on all if one failed. */
 	int (*step)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 	void (*undo)(struct change *, struct vmf_area *, vmf_va, uint64_t pages);
 };
@@ -239,11 +232,30 @@ static int change_pmap(struct change *c, const struct steps *s)
 		pages = change_inside(c, c->victim[i], &from);
 		err = s->step(c, c->victim[i], from, pages);
 	}
-	for (uint32_t i = 0; err && s->undo && i < c->victims; i++) {
+	return err;
+}
+
+static void change_undo_pmap(struct change *c, const struct steps *s)
+{
+	uint64_t pages;
+	vmf_va from;
+
+	for (uint32_t i = 0; s->undo && i < c->victims; i++) {
 		pages = change_inside(c, c->victim[i], &from);
 		s->undo(c, c->victim[i], from, pages);
 	}
-	return err;
+}
+
+/* Twice: who faults by the old table finds ranges as they were, and what was entered by the new one is taken back. */
+static void change_undo(struct change *c, const struct steps *s)
+{
+	change_undo_pmap(c, s);
+	vmf__store(&c->space->table, c->old);
+	vmf__slot_quiesce(c->space->port, c->piece, c->pieces);
+	change_undo_pmap(c, s);
+	for (uint32_t i = 0; i < c->pieces; i++)
+		vmf__area_unlink(c->piece[i]);
+	change_drop(c);
 }
 
 static int change_apply(struct change *c, const struct steps *s)
@@ -253,9 +265,11 @@ static int change_apply(struct change *c, const struct steps *s)
 	change_publish(c);
 	err = change_pmap(c, s);
 	if (err) {
-		change_undo(c);
+		change_undo(c, s);
 		return err;
 	}
+	for (uint32_t i = 0; i < c->pieces; i++)
+		vmf__store(&c->piece[i]->may, c->piece[i]->prot);
 	for (uint32_t i = 0; i < c->victims; i++)
 		vmf__area_unlink(c->victim[i]);
 	vmf__table_keep(&c->space->draft);

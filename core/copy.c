@@ -47,6 +47,8 @@ static int copy_area(struct vmf_space *space, struct vmf_area *from)
 	if (from->flags & VMF_NOFORK)
 		return 0;
 	err = vmf__map_like(space, from, &to);
+	if (!err && (to->window.store != from->window.store || !to->overlay != !from->overlay))
+		return -VMF_ENOSYS;
 	if (!err && from->overlay)
 		return vmf__overlay_copy(to, from);
 	if (!err && from->window.store == VMF_BY_COPY && !from->window.cow)

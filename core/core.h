@@ -54,7 +54,8 @@ struct vmf__range {
 	struct vmf_frame *frames;
 	uint32_t heads[VMF_ORDER_MAX + 1]; /* free lists, index + 1 */
 	uint64_t free;
-	uint32_t loose; /* of the single free frames, at most so many might be merged */
+	uint32_t loose; /* single free frames that were not merged: about so many */
+	bool ragged;    /* some may be, since all were */
 };
 struct vmf__phys { /* replaced as a whole; old ones live as long as the port */
 	uint32_t n;
@@ -241,6 +242,7 @@ struct vmf_area {
 	uint64_t pages;
 	vmf_pgoff off;
 	uint8_t prot, maxprot, order, action;
+	uint8_t may; /* atomic: prot, and until vmf_protect() is through also what entries may have from before */
 	uint32_t flags, node, refs;
 	struct vmf_attr attr;
 	vmf_pfn raw; /* action VMF_RAW: what is shown at va */
@@ -298,8 +300,9 @@ static inline vmf_va vmf__end(const struct vmf_area *a) { return a->va + vmf__by
 /* The last byte, which unlike the end never wraps. */
 static inline vmf_va vmf__last(const struct vmf_area *a) { return vmf__end(a) - 1; }
 
-/* Removes what is mapped at a part of an area, and puts the frames after update(). */
+/* Removes what is mapped at a part of an area, and puts the frames after update(). / One page, on little stack. */
 int vmf__area_remove(struct vmf_area *, vmf_va, uint64_t pages);
+int vmf__area_forget(struct vmf_area *, vmf_va);
 /* No entry of the range allows a write any more, until one is entered that does; the window has `protect`. */
 int vmf__area_clean(struct vmf_area *, vmf_va, uint64_t pages);
 /* The same as remove, and gives the addresses back; an error: entries may have been forgotten, nothing else. */
@@ -374,6 +377,7 @@ enum vmf_why vmf__pfns_good(struct vmf_port *, vmf_pfn, uint64_t n, struct vmf_a
 
 /* overlay.c */
 int vmf__overlay_new(struct vmf_port *, const struct vmf_map *, struct vmf_object **);
+void vmf__overlay_put(struct vmf_object *); /* nobody is told; NULL is fine; => any lock up to space */
 /* Has the area this page for its own?  Then *r is what came of entering it. */
 bool vmf__overlay_fault(struct vmf_fault *, struct vmf_result *r);
 /* Enters pages of the object, where the area has none of its own; copies the fault's if it is to be written. */
@@ -390,7 +394,7 @@ static inline unsigned vmf__needs(const struct vmf_fault *f)
 	return !(f->area->flags & VMF_SHARED) && f->access == VMF_W ? (unsigned)VMF_R : f->access;
 }
 
-/* map.c: an area like that one in another space, with nothing entered; => its lock, or nobody else uses it */
+/* map.c: an area like that one in another space, with nothing entered; => nobody else uses the space */
 int vmf__map_like(struct vmf_space *, const struct vmf_area *like, struct vmf_area **out);
 
 /* driver.c: what a driver's table answers; zero-fill. */

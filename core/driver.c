@@ -41,7 +41,8 @@ static bool run_good(const struct vmf_fault *f, const struct vmf_ans *ans)
 /* Bytes that are given away are nobody's to hear of. */
 static bool announces(const struct vmf_fault *f)
 {
-	return f->object->ops->mkwrite && f->area->prot & VMF_W && f->area->window.store != VMF_BY_COPY && !f->area->overlay;
+	return f->object->ops->mkwrite && vmf__peek(&f->area->may) & VMF_W && f->area->window.store != VMF_BY_COPY &&
+	       !f->area->overlay;
 }
 
 /* Where entries cannot be write-protected, whatever is entered can be written. */

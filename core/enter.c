@@ -236,11 +236,11 @@ struct vmf_result vmf__enter_zero(struct vmf_fault *f, vmf_pgoff at, uint64_t n)
 /* A page that was given away, and has lost permissions since: it gets them back, and nobody is asked for it. */
 bool vmf__enter_again(struct vmf_fault *f, struct vmf_result *r)
 {
-	struct vmf_pmap *pmap = f->space->pmap;
+	const struct vmf_pmap_ops *ops = &f->space->ops;
 	struct vmf_entry e = { 0 };
 	struct vmf_run run;
 
-	if (!pmap->ops->query || pmap->ops->query(pmap, f->va, &e) || !e.present || e.raw)
+	if (!ops->query || ops->query(f->space->pmap, f->va, &e) || !e.present || e.raw)
 		return false;
 	run = run_at(f, f->off, 1, f->area->prot);
 	run.flags |= VMF_RUN_ZERO; /* of what is there it changes nothing else */

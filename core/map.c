@@ -56,7 +56,7 @@ static int map_area(struct vmf_space *space, struct vmf_object *o, const struct 
 	if (err)
 		return err;
 	*out = vmf__area_new(space->port, &like, m->va, m->pages);
-	vmf_object_put(like.overlay);
+	vmf__overlay_put(like.overlay);
 	return *out ? 0 : -VMF_ENOMEM;
 }
 
@@ -138,7 +138,8 @@ static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, 
 	return 0;
 }
 
-static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, struct vmf_area **out)
+/* raw: what is mapped raw is entered now, and not when it is touched. */
+static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, bool raw, struct vmf_area **out)
 {
 	struct vmf_window w = { .size = sizeof(w), .orders = 1 };
 	vmf_va bytes = vmf__bytes(space->port, m->pages);
@@ -159,7 +160,7 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 	err = map_window_good(o, m, &w);
 	if (!err)
 		err = map_area(space, o, m, &w, &a);
-	if (!err && m->action == VMF_RAW)
+	if (!err && raw)
 		err = map_raw(space, a, m->raw);
 	if (!err)
 		err = map_insert(space, a);
@@ -231,7 +232,7 @@ int vmf__map_like(struct vmf_space *space, const struct vmf_area *like, struct v
 			     .action = like->action == VMF_RAW ? VMF_RAW : VMF_LAZY, .node = like->node, .attr = like->attr,
 			     .raw = like->raw, .priv = like->priv };
 
-	return map_build(space, like->object, &m, out);
+	return map_build(space, like->object, &m, false, out);
 }
 
 int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map *map, vmf_va *at)
@@ -253,7 +254,7 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 		return err < 0 ? err : -err;
 	do {
 		vmf_lock_take(space->port, &space->lock);
-		err = map_build(space, o, &m, &a);
+		err = map_build(space, o, &m, m.action == VMF_RAW, &a);
 		if (!err)
 			vmf__add(&a->refs, 1);
 		vmf_lock_drop(space->port, &space->lock);

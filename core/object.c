@@ -123,6 +123,12 @@ void vmf_object_put(struct vmf_object *o)
 	vmf_port_tidy(port);
 }
 
+void vmf__overlay_put(struct vmf_object *o)
+{
+	if (o && vmf__sub(&o->refs, 1) == 1)
+		object_release(o);
+}
+
 void *vmf_object_priv(const struct vmf_object *o) { return o->priv; }
 
 struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)

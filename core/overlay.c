@@ -26,13 +26,12 @@ static struct vmf_frame *page_frame(const struct vmf__page *page) { return page 
 /* Where entries cannot be write-protected, whatever is entered can be written. */
 static bool must_own(const struct vmf_area *a, unsigned access)
 {
-	return access == VMF_W || (!a->window.protect && a->prot & VMF_W);
+	return access == VMF_W || (!a->window.protect && vmf__peek(&a->may) & VMF_W);
 }
 
 int vmf__overlay_new(struct vmf_port *port, const struct vmf_map *m, struct vmf_object **out)
 {
 	static const struct vmf_ops none = { .size = sizeof(none) };
-
 	int err = vmf__object_new(port, out, &none, NULL, m->off + m->pages, m->off + m->pages, false);
 
 	if (!err)
@@ -46,7 +45,7 @@ int vmf__overlay_new(struct vmf_port *port, const struct vmf_map *m, struct vmf_
 static struct vmf_result forget(struct vmf_fault *f)
 {
 	f->trap_flags &= (uint8_t)~VMF_TRAP_WP;
-	return vmf__entered(f, vmf__area_remove(f->area, f->va, 1), true);
+	return vmf__entered(f, vmf__area_forget(f->area, f->va), true);
 }
 
 static struct vmf_frame *copy_of(struct vmf_fault *f, const struct vmf_frame *frame)

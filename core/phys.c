@@ -108,6 +108,7 @@ static void block_free(struct vmf__range *r, struct vmf_frame *f, unsigned order
 		return;
 	}
 	r->loose++;
+	r->ragged = true;
 	list_add(r, f, 0);
 }
 
@@ -117,6 +118,7 @@ static void blocks_settle(struct vmf__range *r)
 	uint32_t list = r->heads[0];
 
 	r->heads[0] = r->loose = 0;
+	r->ragged = false;
 	for (uint32_t i = list; i; i = r->frames[i - 1].free.next)
 		r->frames[i - 1].order = INNER;
 	while (list) {
@@ -142,7 +144,7 @@ static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
 	unsigned from = order_there(r, order);
 	struct vmf_frame *f;
 
-	if (from > VMF_ORDER_MAX && r->loose) {
+	if (from > VMF_ORDER_MAX && r->ragged) {
 		blocks_settle(r);
 		from = order_there(r, order);
 	}

@@ -91,12 +91,12 @@ static void ask_peer(struct vmf_client *c)
 
 static void run(struct vmf_strand *, uint32_t events);
 
-static void set_timer(struct vmf_client *c, uint64_t at)
+static int set_timer(struct vmf_client *c, uint64_t at)
 {
 	struct itimerspec t = { .it_value = { (time_t)(at / 1000000000), (long)(at % 1000000000) } };
 
 	timerfd_settime(c->timer, TFD_TIMER_ABSTIME, &t, NULL);
-	vmf__strand_watch(&c->strand, TIMER, c->timer, EPOLLIN);
+	return vmf__strand_watch(&c->strand, TIMER, c->timer, EPOLLIN);
 }
 
 void vmf__client_open(struct vmf_server *s, int socket)
@@ -104,6 +104,7 @@ void vmf__client_open(struct vmf_server *s, int socket)
 	struct vmf_client *c = calloc(1, sizeof *c);
 
 	if (!c) {
+		vmf__log(s->config->socket, "a client is refused: no memory");
 		close(socket);
 		return;
 	}
@@ -127,8 +128,11 @@ void vmf__client_open(struct vmf_server *s, int socket)
 	}
 	enlist(c);
 	c->hello_by = vmf__server_now() + hello_time;
-	set_timer(c, c->hello_by);
-	vmf__strand_watch(&c->strand, SOCKET, c->socket, EPOLLIN);
+	/* (Once they are watched, watching them again cannot fail.) */
+	if (set_timer(c, c->hello_by) || vmf__strand_watch(&c->strand, SOCKET, c->socket, EPOLLIN)) {
+		vmf__log(s->config->socket, "client %d refused: it cannot be watched: %s", (int)c->pid, strerror(errno));
+		end(c);
+	}
 }
 
 /* ----------------------------------------------------------------------------------------- its messages */
@@ -164,6 +168,14 @@ static bool acceptable(struct vmf_client *c, const struct vmf_hello *hello, char
 	return false;
 }
 
+/* Its faults would never be heard of. */
+static void unwatched(struct vmf_client *c, int err)
+{
+	vmf__log(c->server->config->socket, "client %d failed: its userfaultfd cannot be watched: %s", (int)c->pid,
+		strerror(-err));
+	vmf__client_abandon(c, "failed", false);
+}
+
 /* => hello->uffd is taken over, also on failure */
 static int begin(struct vmf_client *c, const struct vmf_hello *hello)
 {
@@ -172,6 +184,7 @@ static int begin(struct vmf_client *c, const struct vmf_hello *hello)
 		.size = sizeof adopt, .tries = 6, .first_ms = 10, .failed = vmf__policy_failed, .self = c,
 	};
 	char why[256];
+	int r;
 
 	if (!acceptable(c, hello, why, sizeof why) ||
 	    vmf__serving_open(&c->serving[c->servings], s->port, s->image.object, hello, &adopt, why, sizeof why)) {
@@ -182,8 +195,10 @@ static int begin(struct vmf_client *c, const struct vmf_hello *hello)
 	if (!c->ever_served)
 		c->began = vmf__server_now();
 	c->ever_served = true;
-	vmf__strand_watch(&c->strand, UFFD + c->servings, hello->uffd, EPOLLIN);
+	r = vmf__strand_watch(&c->strand, UFFD + c->servings, hello->uffd, EPOLLIN);
 	c->servings++;
+	if (r)
+		unwatched(c, r);
 	return 0;
 }
 
@@ -221,14 +236,16 @@ static unsigned descriptors(struct msghdr *m, int *fd)
 	return n;
 }
 
-/* The kernel dropped a descriptor on its way.  If that was the last copy of a userfaultfd, absent pages read as zeroes
- * from now on: so the client does not go on. */
-static void lost(struct vmf_client *c)
+/* A descriptor was dropped on its way, or may be with what cannot be read.  If that was the last copy of a userfaultfd,
+ * absent pages read as zeroes from now on: so the client does not go on. */
+static void lost(struct vmf_client *c, const char *what, int err)
 {
 	int r = vmf__client_kill(c);
+	char why[160];
 
-	refuse(c, r ? "its descriptor cannot be received, and it cannot be killed: too many open files" :
-		"its descriptor cannot be received, so it was killed: too many open files");
+	snprintf(why, sizeof why, "its %s cannot be received, %s: %s", what,
+		r ? "and it cannot be killed" : "so it was killed", err == EMFILE ? "too many open files" : strerror(err));
+	refuse(c, why);
 }
 
 /* Bytes that were taken in; 0: the other side has closed; negative: -errno, or refused. */
@@ -250,7 +267,7 @@ static ssize_t receive(struct vmf_client *c)
 	else if (m.msg_flags & MSG_CTRUNC && fds)
 		refuse(c, "too many descriptors came with the message");
 	else if (m.msg_flags & MSG_CTRUNC)
-		lost(c);
+		lost(c, "descriptor", EMFILE);
 	else if (n && messages(c))
 		return n;
 	return n ? -ECANCELED : 0;
@@ -273,7 +290,7 @@ static void on_socket(struct vmf_client *c)
 
 	for (int i = 0; i < READS && c->socket >= 0; i++) {
 		n = receive(c);
-		if (n == -EINTR)
+		if (n == -EINTR || n == -ECONNRESET) /* what came before can still be read */
 			continue;
 		if (n <= 0)
 			break;
@@ -282,8 +299,10 @@ static void on_socket(struct vmf_client *c)
 		return;
 	if (n > 0 || n == -EAGAIN || n == -EINTR)
 		vmf__strand_watch(&c->strand, SOCKET, c->socket, EPOLLIN);
-	else
+	else if (n == 0 || n == -ECONNRESET)
 		hung_up(c);
+	else
+		lost(c, "message", (int)-n);
 }
 
 static void check_hello(struct vmf_client *c)
@@ -414,7 +433,7 @@ static void run(struct vmf_strand *strand, uint32_t events)
 		vmf__strand_watch(strand, PROCESS, c->process, EPOLLIN);
 	at = next_time(c);
 	if (at != UINT64_MAX)
-		set_timer(c, at);
+		(void)set_timer(c, at);
 }
 
 void vmf__client_stop(struct vmf_client *c)

@@ -423,6 +423,72 @@ static void copies_while_others_write(void)
 	}
 }
 
+static enum vmf_code mkwrite(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	(void)ans;
+	++*(unsigned *)req->object_priv;
+	return VMF_OK;
+}
+
+/* What is mapped raw is not entered in the copy, so its first write there is a fault, too. */
+static void writes_to_pfns_are_announced(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .mkwrite = mkwrite };
+	struct vmf_map raw = { .size = sizeof(raw), .flags = VMF_SHARED, .pages = 1, .prot = VMF_R, .maxprot = VMF_R | VMF_W,
+			       .action = VMF_RAW, .raw = { VMF_SIM_DEVICE + 3 }, .attr = { .type = VMF_UC } };
+	unsigned announced = 0;
+	struct vmf_object *o;
+	struct pair p;
+	vmf_va va;
+
+	pair_open_as(&p, VMF_BY_ADDRESS, true);
+	CHECK_ERR(vmf_object_create(p.r.port, &o, &ops, &announced, 1), 0);
+	CHECK_ERR(vmf_map(p.r.space, o, &raw, &va), 0);
+	CHECK_ERR(vmf_protect(p.r.space, va, 1, VMF_R | VMF_W), 0);
+	CHECK_ERR(vmf_space_copy(p.child, p.r.space), 0);
+	store(p.child, va, 7);
+	CHECK_EQ(announced, 1);
+	CHECK_EQ(*(uint8_t *)vmf_sim_device(p.r.sim, 3), 7);
+	vmf_object_put(o);
+	pair_close(&p);
+}
+
+/* A pmap without entries, whose platform copies on write. */
+static int cow_attach(struct vmf_pmap *pmap, struct vmf_map *m, vmf_pfn segment, bool wants_raw, struct vmf_window *w)
+{
+	(void)pmap, (void)m, (void)segment, (void)wants_raw;
+	w->cow = true;
+	return 0;
+}
+
+static int cow_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct vmf_gather *g)
+{
+	return (void)pmap, (void)va, (void)pages, (void)g, 0;
+}
+
+static long cow_enter(struct vmf_pmap *pmap, const struct vmf_run *run) { return (void)pmap, (void)run, -VMF_ENOSYS; }
+
+static int cow_protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned prot)
+{
+	return (void)pmap, (void)va, (void)pages, (void)prot, 0;
+}
+
+static void another_kind_of_window(void)
+{
+	static const struct vmf_pmap_ops ops = { .size = sizeof(ops), .attach = cow_attach, .detach = cow_detach,
+						 .enter = cow_enter, .remove = cow_detach, .protect = cow_protect };
+	struct vmf_pmap pmap = { .ops = &ops };
+	struct vmf_space *child;
+	struct pair p;
+
+	pair_open_as(&p, VMF_BY_ADDRESS, true);
+	store(p.r.space, map(&p, 0, PAGES), 1);
+	CHECK_ERR(vmf_space_create(p.r.port, &child, &pmap), 0);
+	CHECK_ERR(vmf_space_copy(child, p.r.space), -VMF_ENOSYS);
+	CHECK_ERR(vmf_space_destroy(child), 0);
+	pair_close(&p);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(each_has_its_own_from_then_on),
 	VMTEST(shared_areas_show_the_same),
@@ -436,5 +502,7 @@ static const struct vmtest tests[] = {
 	VMTEST(what_is_refused),
 	VMTEST(a_copy_that_fails),
 	VMTEST(copies_while_others_write),
+	VMTEST(writes_to_pfns_are_announced),
+	VMTEST(another_kind_of_window),
 };
 VMTEST_MAIN(tests, 20)

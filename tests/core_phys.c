@@ -351,6 +351,36 @@ static void threads_share_the_allocator(void)
 	rig_close(&r);
 }
 
+/* Single frames are not merged at once.  However many come and go: two that belong together are a block. */
+static void loose_frames_are_merged_when_a_block_is_wanted(void)
+{
+	const struct vmf_sim_config config = { .size = sizeof(config), .store = VMF_BY_ADDRESS, .ram_pages = 128 };
+	struct vmf_frame *frame[128], *got[64], *block;
+	struct rig r;
+
+	for (unsigned n = 0; n <= 60; n++) {
+		rig_open_as(&r, &config);
+		for (unsigned i = 0; i < 128; i++) {
+			CHECK_ERR(vmf_frame_alloc(r.port, 0, 0, false, &got[0]), 0);
+			frame[vmf_frame_pfn(got[0]).n - VMF_SIM_RAM] = got[0];
+		}
+		vmf_frame_put(r.port, frame[0]);
+		vmf_frame_put(r.port, frame[1]);
+		for (unsigned i = 0; i < n; i++)
+			vmf_frame_put(r.port, frame[2 * i + 2]);
+		for (unsigned i = 0; i < n; i++)
+			CHECK_ERR(vmf_frame_alloc(r.port, 0, 0, false, &got[i]), 0);
+		CHECK_ERR(vmf_frame_alloc(r.port, 1, 0, false, &block), 0);
+		vmf_frame_put(r.port, block);
+		for (unsigned i = 0; i < n; i++)
+			vmf_frame_put(r.port, got[i]);
+		for (unsigned i = 2; i < 128; i++)
+			if (i % 2 || i >= 2 * n + 2)
+				vmf_frame_put(r.port, frame[i]);
+		rig_close_as(&r, 128);
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(the_map_says_what_lies_where),
 	VMTEST(ranges_must_not_overlap),
@@ -364,5 +394,6 @@ static const struct vmtest tests[] = {
 	VMTEST(a_node_is_preferred),
 	VMTEST(an_odd_range_gives_every_page),
 	VMTEST(threads_share_the_allocator),
+	VMTEST(loose_frames_are_merged_when_a_block_is_wanted),
 };
 VMTEST_MAIN(tests, 20)

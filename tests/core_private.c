@@ -563,6 +563,93 @@ static void given_away_and_protected(void)
 	}
 }
 
+/* --------------------------------------------------------------------------------------- calling in */
+
+static enum vmf_code waits(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	static struct vmf_wait never;
+
+	(void)req;
+	ans->wait = &never;
+	ans->why = VMF_WHY_RESOURCE;
+	return VMF_RETRY;
+}
+
+/* It may call in: so nobody has the space's lock. */
+static void unmaps(struct vmf_object *o, void *priv)
+{
+	struct rig *r = priv;
+
+	(void)o;
+	CHECK_ERR(vmf_unmap(r->space, VMF_SIM_LOWEST, 1), 0);
+}
+
+/* The object's last reference is a ticket's. */
+static void leave_one_behind(struct rig *r)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = waits, .release = unmaps };
+	struct vmf_ticket ticket = { 0 };
+	struct vmf_trap trap = { .access = VMF_R };
+	struct vmf_object *o;
+
+	CHECK_ERR(vmf_object_create(r->port, &o, &ops, r, 1), 0);
+	trap.va = map(r, o, VMF_SHARED, VMF_R, 1);
+	CHECK_RESULT(vmf_handle(r->space, &trap, &ticket), VMF_RETRY, VMF_WHY_RESOURCE);
+	CHECK_ERR(vmf_unmap(r->space, trap.va, 1), 0);
+	vmf_object_put(o);
+	vmf_ticket_drop(r->space, &ticket);
+}
+
+static void nothing_is_released_under_a_lock(void)
+{
+	const struct vmf_map m = { .size = sizeof(m), .pages = 1, .prot = VMF_R };
+	struct vmf_object *o;
+	struct rig r;
+	int err = -1;
+	vmf_va va;
+
+	open_as(&r, true);
+	CHECK_ERR(vmf_object_create(r.port, &o, &zero_ops, NULL, 1), 0);
+	for (uint32_t n = 1; err; n++) {
+		leave_one_behind(&r);
+		vmf_sim_fail(r.sim, VMF_SIM_ALLOC, n, VMF_ENOMEM);
+		err = vmf_map(r.space, o, &m, &va);
+		vmf_sim_fail(r.sim, VMF_SIM_ALLOC, 0, 0);
+		vmf_port_tidy(r.port);
+	}
+	vmf_object_put(o);
+	rig_close(&r);
+}
+
+/* It need not outlive vmf_space_create(). */
+static void the_pmap_s_table_was_copied(void)
+{
+	for (unsigned store = VMF_BY_ADDRESS; store <= VMF_BY_COPY; store += 2) {
+		const struct vmf_pmap_ops *ops;
+		struct vmf_space *child;
+		struct vmf_object *o;
+		struct rig r;
+		vmf_va va;
+
+		rig_open(&r, store);
+		CHECK_ERR(vmf_object_create(r.port, &o, &zero_ops, NULL, PAGES), 0);
+		CHECK_ERR(vmf_sim_space(r.sim, &child), 0);
+		ops = vmf_space_pmap(r.space)->ops;
+		vmf_space_pmap(r.space)->ops = vmf_space_pmap(child)->ops = NULL;
+		va = map(&r, o, 0, VMF_R, PAGES);
+		CHECK_EQ(rig_byte(&r, va), 0);
+		CHECK_ERR(vmf_protect(r.space, va, 1, VMF_R | VMF_W), 0);
+		CHECK_OK(vmf_sim_store(r.space, va, "a", 1));
+		CHECK_ERR(vmf_space_copy(child, r.space), 0);
+		CHECK_ERR(vmf_revoke(o, 0, PAGES), 0);
+		CHECK_ERR(vmf_sim_space_close(child), 0);
+		CHECK_ERR(vmf_unmap(r.space, va, PAGES), 0);
+		vmf_space_pmap(r.space)->ops = ops;
+		vmf_object_put(o);
+		rig_close(&r);
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(a_write_is_the_area_s_own),
 	VMTEST(what_is_not_written_is_the_object_s),
@@ -580,5 +667,7 @@ static const struct vmtest tests[] = {
 	VMTEST(a_driver_that_shows_pfns_in_an_unmixed_area),
 	VMTEST(given_away_and_protected),
 	VMTEST(what_is_refused),
+	VMTEST(nothing_is_released_under_a_lock),
+	VMTEST(the_pmap_s_table_was_copied),
 };
 VMTEST_MAIN(tests, 20)

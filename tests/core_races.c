@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include "rig.h"
+#include "testback.h"
 
 #define PAGES 4u
 
@@ -441,6 +442,105 @@ static void no_area_lies_over_one_that_ends_at_the_top(void)
 	rig_close(&r);
 }
 
+/* --------------------------------------------------------------------------------------- protect */
+
+/* What another thread does at the n-th call of pmap->protect(): it loads page 0 of the range, and stores a 7. */
+struct passer {
+	struct vmf_space *space;
+	vmf_va at;
+	unsigned n;
+	struct vmf_result stored;
+};
+
+static void *pass(void *self)
+{
+	struct passer *p = self;
+	uint8_t byte;
+
+	(void)vmf_sim_load(p->space, p->at, &byte, 1);
+	p->stored = vmf_sim_store(p->space, p->at, &(uint8_t){ 7 }, 1);
+	return NULL;
+}
+
+static void pass_at(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	struct passer *p = self;
+	pthread_t thread;
+
+	(void)space, (void)at, (void)pages;
+	if (--p->n)
+		return;
+	CHECK(!pthread_create(&thread, NULL, pass, p));
+	pthread_join(thread, NULL);
+}
+
+static vmf_va map_page(struct rig *r, struct vmf_object *object, unsigned flags, unsigned prot, vmf_va at)
+{
+	struct vmf_map map = { .size = sizeof(map), .flags = flags | (at ? (unsigned)VMF_FIXED : 0u), .va = at, .pages = 1,
+			       .prot = (uint8_t)prot, .maxprot = VMF_R | VMF_W };
+
+	CHECK_ERR(vmf_map(r->space, object, &map, &at), 0);
+	return at;
+}
+
+/* The last moment at which somebody can enter by the new table: what is undone of the second area. */
+static void a_protect_that_fails_takes_back_what_was_entered(void)
+{
+	struct vmf_object *object;
+	struct passer p;
+	struct rig r;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	CHECK_ERR(vmf_object_create(r.port, &object, &(struct vmf_ops){ .size = sizeof(struct vmf_ops) }, NULL, 1), 0);
+	p = (struct passer){ .space = r.space, .n = 4, .at = map_page(&r, object, VMF_SHARED, VMF_R, 0) };
+	(void)map_page(&r, object, VMF_SHARED, VMF_R, p.at + PAGE);
+	vmf_sim_on(r.sim, VMF_SIM_PROTECT, pass_at, &p);
+	vmf_sim_fail(r.sim, VMF_SIM_PROTECT, 2, VMF_EIO);
+	CHECK_ERR(vmf_protect(r.space, p.at, 2, VMF_R | VMF_W), -VMF_EIO);
+	vmf_sim_on(r.sim, VMF_SIM_PROTECT, NULL, NULL);
+	CHECK_OK(p.stored);
+	CHECK_RESULT(vmf_sim_store(r.space, p.at, "a", 1), VMF_SIGSEGV, VMF_WHY_PROT);
+	CHECK_EQ(rig_byte(&r, p.at), 7);
+	CHECK_ERR(vmf_unmap(r.space, p.at, 2), 0);
+	vmf_object_put(object);
+	rig_close(&r);
+}
+
+static void pass_protect(struct rig *r, struct vmf_object *object, unsigned flags)
+{
+	struct passer p = { .space = r->space, .n = 1, .at = map_page(r, object, flags, VMF_R | VMF_W, 0) };
+
+	vmf_sim_on(r->sim, VMF_SIM_PROTECT, pass_at, &p);
+	CHECK_ERR(vmf_protect(r->space, p.at, 1, VMF_R), 0);
+	vmf_sim_on(r->sim, VMF_SIM_PROTECT, NULL, NULL);
+	CHECK_OK(p.stored);
+	(void)vmf_reclaim(object, 0, 1);
+	CHECK_EQ(rig_byte(r, p.at), 7);
+	CHECK_ERR(vmf_unmap(r->space, p.at, 1), 0);
+}
+
+/* The area cannot be written any more, the range still can; and there is no write-protection of single entries. */
+static void what_is_written_while_protect_forbids_it(void)
+{
+	const struct vmf_sim_config config = { .size = sizeof(config), .store = VMF_BY_ADDRESS, .ram_pages = RAM };
+	struct vmf_object *object;
+	struct testback back;
+	struct rig r;
+	vmf_va shared;
+
+	rig_open_as(&r, &config);
+	testback_open(&back, r.port, PAGE, TESTBACK_AT_ONCE);
+	object = testback_object(&back, NULL);
+	shared = map_page(&r, object, VMF_SHARED, VMF_R, 0);
+	pass_protect(&r, object, 0);
+	CHECK_EQ(rig_byte(&r, shared), testback_byte(&back, 0)); /* it was private */
+	pass_protect(&r, object, VMF_SHARED);
+	CHECK_ERR(vmf_unmap(r.space, shared, 1), 0);
+	vmf_object_put(object);
+	testback_close(&back);
+	rig_close(&r);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(a_revoked_page_is_not_installed_after_another),
 	VMTEST(done_without_the_page_is_a_drivers_error),
@@ -452,5 +552,7 @@ static const struct vmtest tests[] = {
 	VMTEST(unmap_takes_nothing_that_came_after_it),
 	VMTEST(a_handler_may_look_for_areas),
 	VMTEST(no_area_lies_over_one_that_ends_at_the_top),
+	VMTEST(a_protect_that_fails_takes_back_what_was_entered),
+	VMTEST(what_is_written_while_protect_forbids_it),
 };
 VMTEST_MAIN(tests, 20)

@@ -282,6 +282,29 @@ static void machines_are_values(void)
 	}
 }
 
+/* An entry shows what it showed: whoever enters something else has forgotten to remove it. */
+static void another_frame_stays_out(void)
+{
+	struct vmf_frame *frame[2];
+	struct vmf_object *object;
+	struct vmf_run run;
+	struct rig r;
+	vmf_va at;
+
+	rig_open(&r, VMF_BY_ADDRESS);
+	at = show(&r, &zero_ops, &object);
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_ERR(vmf_frame_alloc(r.port, 0, 0, true, &frame[i]), 0);
+	run = (struct vmf_run){ .va = at, .pfn = vmf_frame_pfn(frame[0]), .n = 1, .prot = VMF_R };
+	CHECK_EQ(vmf_space_pmap(r.space)->ops->enter(vmf_space_pmap(r.space), &run), 1);
+	CHECK_EQ(vmf_space_pmap(r.space)->ops->enter(vmf_space_pmap(r.space), &run), 0);
+	run.pfn = vmf_frame_pfn(frame[1]);
+	CHECK_EQ(vmf_space_pmap(r.space)->ops->enter(vmf_space_pmap(r.space), &run), -VMF_EEXIST);
+	hide(&r, at, object);
+	vmf_frame_put(r.port, frame[1]);
+	rig_close(&r);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(configurations_are_checked),
 	VMTEST(bytes_move_over_page_ends),
@@ -292,5 +315,6 @@ static const struct vmtest tests[] = {
 	VMTEST(large_entries),
 	VMTEST(points_count_and_fail_once),
 	VMTEST(machines_are_values),
+	VMTEST(another_frame_stays_out),
 };
 VMTEST_MAIN(tests, 20)

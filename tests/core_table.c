@@ -264,12 +264,13 @@ static void map_each(struct rig *r, struct vmf_object *o, uint32_t n)
 /* n areas come, a hundred of them are used, and they go: one by one, by one call, with the space. */
 static void crowd(uint32_t n)
 {
+	const struct vmf_sim_config config = { .size = sizeof(config), .protect = true, .ram_pages = RAM, .fences = true };
 	double start = seconds(), mapped;
 	struct vmf_object *o;
 	uint64_t live;
 	struct rig r;
 
-	rig_open(&r, VMF_BY_ADDRESS);
+	rig_open_as(&r, &config);
 	CHECK_ERR(vmf_object_create(r.port, &o, &zeroes, NULL, n), 0);
 	live = vmf_sim_live(r.sim);
 	map_each(&r, o, n);
@@ -381,6 +382,6 @@ static const struct vmtest full[] = {
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "million"))
-		return vmtest_main(full, 1, 60, 1, argv);
+		return vmtest_main(full, 1, 100, 1, argv);
 	return vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 30, argc, argv);
 }

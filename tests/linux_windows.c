@@ -117,8 +117,8 @@ static void random_changes(void)
 	stays.extent = vmf__extent_new(port, VMF__W_SHARED, false, 10);
 	CHECK_ERR(vmf__window_add(&stays), 0);
 	CHECK(!pthread_create(&thread, NULL, reader, &stop));
-	for (unsigned i = 0; i < 60000; i++) {
-		bool grow = i / 15000 % 2 == 0;
+	for (unsigned i = 0; i < 30000; i++) {
+		bool grow = i / 7500 % 2 == 0;
 		uint32_t n = 1 + pick(pick(50) ? 4 : 600), first = pick(SPAN - n), what = pick(16);
 
 		if (what == 0)
@@ -180,4 +180,4 @@ static const struct vmtest tests[] = {
 	VMTEST(random_changes),
 	VMTEST(sixty_thousand),
 };
-VMTEST_MAIN(tests, 60)
+VMTEST_MAIN(tests, 100)

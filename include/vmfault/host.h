@@ -79,8 +79,8 @@ int vmf_space_destroy(struct vmf_space *);
  * too), and what was bolted is not in the copy.  Drivers are told by `opened`; `map` is not asked again.
  * As with fork(), a thread that writes meanwhile does so before or after, page by page.
  * All or nothing: on error `to` is empty again (or, if its pmap will not let go, fit for vmf_space_destroy() alone).
- * -VMF_EINVAL: not of one port, or `to` has areas; -VMF_ENOMEM; what attach() said, if it cannot; -VMF_EDEADLK: from a
- * handler of `from`.  => sleeps */
+ * -VMF_EINVAL: not of one port, or `to` has areas; -VMF_ENOSYS: its windows are not of the same kind; -VMF_ENOMEM; what
+ * attach() said, if it cannot; -VMF_EDEADLK: from a handler of `from`.  => sleeps */
 int vmf_space_copy(struct vmf_space *to, struct vmf_space *from);
 struct vmf_pmap *vmf_space_pmap(const struct vmf_space *);
 struct vmf_port *vmf_space_port(const struct vmf_space *);

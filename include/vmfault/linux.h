@@ -136,7 +136,7 @@ enum vmf_linux_lack {
 	VMF_LACKS_WP = 8,       /* before 6.4: what a writable shared area shows counts as dirty */
 	VMF_LACKS_POISON = 16,  /* before 6.6, threaded: a page that failed is PROT_NONE until somebody has been told */
 	VMF_LACKS_BARRIER = 32, /* no membarrier: each fault pays for a fence */
-	VMF_LACKS_FORK = 64     /* children inherit nothing: asked for, no privilege (CAP_SYS_PTRACE), or before 6.6 */
+	VMF_LACKS_FORK = 64     /* children inherit nothing: asked for, no privilege for it, or before 6.6 */
 };
 unsigned vmf_linux_lacks(const struct vmf_space *);
 

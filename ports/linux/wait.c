@@ -96,8 +96,11 @@ struct vmf__watch *vmf__watch_get(struct vmf__linux *port)
 
 void vmf__watch_arm(struct vmf__linux *port, struct vmf__watch *w, uint64_t bits)
 {
-	uint64_t old = atomic_exchange(&w->bits, bits);
+	uint64_t old;
 
+	if (!bits && !atomic_load_explicit(&w->bits, memory_order_relaxed))
+		return; /* it is ours to change, and there is nothing to wait for */
+	old = atomic_exchange(&w->bits, bits);
 	if (!old && bits)
 		atomic_fetch_add(&port->watchers, 1);
 	else if (old && !bits)

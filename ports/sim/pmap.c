@@ -178,10 +178,11 @@ static uint8_t entry_prot(const struct sim_mmu *m, const struct sim_range *r, co
 	return m->sim->config.protect ? run->prot : r->prot;
 }
 
+/* first: what the entry begins with if it shows what the run says. */
 static int enter_again(const struct sim_mmu *m, struct sim_entry *e, const struct sim_range *r,
-	const struct vmf_run *run, unsigned order)
+	const struct vmf_run *run, uint64_t first, unsigned order)
 {
-	if (e->raw != !!(run->flags & VMF_RUN_RAW) || e->order < order)
+	if (e->raw != !!(run->flags & VMF_RUN_RAW) || e->order < order || (!e->owned && e->pfn.n != first))
 		return -VMF_EEXIST;
 	e->prot |= entry_prot(m, r, run);
 	return 0;
@@ -220,7 +221,7 @@ static int enter_one(struct sim_mmu *m, const struct vmf_run *run, uint32_t i, u
 	if (err)
 		return err;
 	if (e)
-		return enter_again(m, e, r, run, order);
+		return enter_again(m, e, r, run, pfn - ((va - e->va) >> m->sim->config.page_shift), order);
 	if (any_inside(m, va, order))
 		return -VMF_EEXIST;
 	if (m->sim->config.store == VMF_BY_ADDRESS && !(run->flags & VMF_RUN_RAW)
