@@ -10,6 +10,7 @@
 #	make mutate      takes each guard out, and sees its test fail: some twenty minutes
 #	make soak        eight threads do everything at once for SOAK_SECONDS (600) on each port
 #	make bench       figures of this machine
+#	make insn-check  instructions of faults, beside those in bench/insn.txt (insn-update: new ones)
 #	make amalgam     the core and its pmaps as one vmfault.c and vmfault.h, in build/amalgam
 #	make abi         does the library keep what it promised?  make abi-update: a new promise
 #	make coverage    what the tests reach of core, drivers and the Linux port
@@ -89,9 +90,20 @@ demo: $(BUILD)/build.ninja
 	ninja -C $(BUILD) -j $(JOBS) vmfault examples/demo examples/example-naive_handler examples/example-sparse
 	sh demo/run.sh $(BUILD)
 
+# BENCH: options for the table of the fault path, as --json or --only WORDS.
 bench: all
+	$(BUILD)/bench/bench-fault --vmfault $(BUILD)/vmfault --svg $(BUILD)/floor.svg $(BENCH)
 	ninja -C $(BUILD) bench
-	$(BUILD)/bench/bench-linux-fault
+
+# The table and the picture in docs/BENCH.md.
+bench-update: all
+	scripts/bench-update $(BUILD)
+
+insn-check: all
+	scripts/insn-check $(BUILD)
+
+insn-update: all
+	scripts/insn-check $(BUILD) --update
 
 abi abi-update: all
 	scripts/abi $(if $(findstring update,$@),update,check) $(BUILD)/libvmfault.so
@@ -113,7 +125,7 @@ install: all
 	meson install -C $(BUILD)
 
 deps:
-	scripts/deps build clang cross metal qemu man abi lang
+	scripts/deps build clang cross metal qemu man abi lang insn
 
 deps-metal:
 	scripts/deps build metal
@@ -121,4 +133,4 @@ deps-metal:
 clean:
 	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov
 
-.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-clang check-asan check-tsan bench demo install deps deps-metal clean
+.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-clang check-asan check-tsan bench bench-update insn-check insn-update demo install deps deps-metal clean

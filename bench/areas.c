@@ -4,6 +4,7 @@
  * second page of a range, so that areas of one page do not touch each other.
  */
 #include "state.h"
+#include "steps.h"
 #include "touch.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <vmfault/sim.h>
 
 #define FEW 10u
+#define STEPPED 200u /* faults whose instructions are counted, each round */
 
 static void must(const char *what, int err)
 {
@@ -123,19 +125,19 @@ static void sim_close(struct simulated *s)
 	vmf_sim_close(s->sim);
 }
 
-/* Spurious faults but for the first round: the entry is there. */
-static double sim_round(const struct simulated *s, uint32_t n, const uint32_t *order)
-{
-	double ns = walk_cpu();
+struct sample { const struct simulated *s; const uint32_t *order; uint32_t n; };
 
-	for (uint32_t i = 0; i < n; i++) {
-		struct vmf_trap trap = { .va = VMF_SIM_LOWEST + (vmf_va)order[i] * 2 * PAGE, .access = VMF_R };
+static void sim_faults(void *arg)
+{
+	const struct sample *a = arg;
+
+	for (uint32_t i = 0; i < a->n; i++) {
+		struct vmf_trap trap = { .va = VMF_SIM_LOWEST + (vmf_va)a->order[i] * 2 * PAGE, .access = VMF_R };
 		struct vmf_ticket ticket = { 0 };
 
-		while (vmf_handle(s->space, &trap, &ticket).code == VMF_RETRY)
-			must("vmf_ticket_wait", vmf_ticket_wait(s->space, &ticket, false));
+		while (vmf_handle(a->s->space, &trap, &ticket).code == VMF_RETRY)
+			must("vmf_ticket_wait", vmf_ticket_wait(a->s->space, &ticket, false));
 	}
-	return (walk_cpu() - ns) / n;
 }
 
 void areas_simulated(uint32_t n, unsigned rounds, double *few, double *many)
@@ -145,11 +147,13 @@ void areas_simulated(uint32_t n, unsigned rounds, double *few, double *many)
 
 	sim_open(&a, n, FEW);
 	sim_open(&b, n, n);
-	(void)sim_round(&a, n, order);
-	(void)sim_round(&b, n, order);
 	for (unsigned i = 0; i < rounds; i++) {
-		few[i] = sim_round(&a, n, order);
-		many[i] = sim_round(&b, n, order);
+		struct sample x = { &a, order + i * STEPPED, STEPPED }, y = { &b, order + i * STEPPED, STEPPED };
+
+		sim_faults(&x); /* the tables that the entries are in come to be; in what is counted they are there */
+		sim_faults(&y);
+		few[i] = steps(sim_faults, &x) / STEPPED;
+		many[i] = steps(sim_faults, &y) / STEPPED;
 	}
 	sim_close(&b);
 	sim_close(&a);

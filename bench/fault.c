@@ -117,7 +117,7 @@ static const struct { enum other what; struct figure figure; } others[] = {
 	{ OPEN, { OPENING, "open and map", FIGURE_NS, 1.3, false, 0, { 0 }, { 0 } } },
 	{ ATTACH, { OPENING, "vmfault serve, attach, a byte", FIGURE_NS, 1.3, false, 0, { 0 }, { 0 } } },
 	{ LINUX_AREAS, { AREAS, "60,000 on Linux", FIGURE_NS, 1.3, false, 0, { 0 }, { 0 } } },
-	{ SIM_AREAS, { AREAS, "1,000,000 simulated", FIGURE_NS, 1.3, false, 0, { 0 }, { 0 } } },
+	{ SIM_AREAS, { AREAS, "1,000,000 simulated", FIGURE_INSN, 1.3, false, 0, { 0 }, { 0 } } },
 };
 #define OTHERS (sizeof(others) / sizeof(*others))
 
@@ -159,7 +159,8 @@ static void other_rounds(const struct bench *b, enum other what, struct figure *
 	else
 		return;
 	for (unsigned i = 0; i < b->rounds; i++)
-		figure_add(f, few[i], many[i]);
+		if (few[i] > 0 && many[i] > 0)
+			figure_add(f, few[i], many[i]);
 }
 
 /* ------------------------------------------------------------------------------------------------- files */

@@ -47,6 +47,8 @@ static const char *amount(char *text, size_t n, enum figure_unit unit, double v)
 {
 	if (unit == FIGURE_TIMES)
 		snprintf(text, n, "%.2f x", v);
+	else if (unit == FIGURE_INSN)
+		snprintf(text, n, "%.0f insn", v);
 	else if (unit == FIGURE_BYTES)
 		snprintf(text, n, v < 10000 ? "%.1f B" : "%.0f B", v);
 	else if (v < 1e6)
@@ -67,11 +69,11 @@ void figures_table(FILE *out, const struct figure *f, unsigned n)
 		char floor[32], ours[32], limit[32] = "";
 
 		if (heads(f, i))
-			fprintf(out, "%-38s %12s %12s %7s   %s\n", f[i].group, "floor", "vmfault", "ratio", "limit");
+			fprintf(out, "%-42s %12s %12s %7s   %s\n", f[i].group, "floor", "vmfault", "ratio", "limit");
 		if (f[i].limit)
 			snprintf(limit, sizeof(limit), "%s%.2f%s", f[i].at_least ? ">= " : "<= ", f[i].limit,
 				 s.good ? "" : "  missed");
-		fprintf(out, "  %-36s %12s %12s %7.2f   %s\n", f[i].name, amount(floor, sizeof(floor), f[i].unit, s.floor),
+		fprintf(out, "  %-40s %12s %12s %7.2f   %s\n", f[i].name, amount(floor, sizeof(floor), f[i].unit, s.floor),
 			amount(ours, sizeof(ours), f[i].unit, s.ours), s.ratio, limit);
 	}
 }
@@ -80,7 +82,7 @@ void figures_table(FILE *out, const struct figure *f, unsigned n)
 
 void figures_json(FILE *out, const struct figure *f, unsigned n)
 {
-	static const char *const units[] = { "ns", "bytes", "times" };
+	static const char *const units[] = { "ns", "bytes", "times", "instructions" };
 
 	for (unsigned i = 0; i < n; i++) {
 		struct figured s = figure_sum(&f[i]);

@@ -9,7 +9,7 @@
 
 #define FIGURE_ROUNDS 64u
 
-enum figure_unit { FIGURE_NS, FIGURE_BYTES, FIGURE_TIMES };
+enum figure_unit { FIGURE_NS, FIGURE_BYTES, FIGURE_TIMES, FIGURE_INSN };
 struct figure {
 	const char *group, *name; /* figures of a group follow each other */
 	enum figure_unit unit;    /* of floor and ours */

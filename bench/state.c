@@ -108,48 +108,61 @@ double state_open(const char *path, uint64_t pages)
 	return ns;
 }
 
-/* A process of its own: a server lets go of a client when that has ended. */
-static void attach_child(const char *socket, uint64_t pages)
+static _Noreturn void attach(const char *socket, uint64_t pages, int out)
 {
+	double ns = now();
 	struct vmf_client c;
 	const char *step;
-	pid_t pid = fork();
-	int status = 1, err;
+	int err = vmf__client_memory(&c, pages * PAGE, false, &step);
 
+	if (!err)
+		err = vmf__client_greet(&c, socket, &step);
+	if (!err)
+		(void)*(volatile unsigned char *)(c.base + pages / 2 * PAGE);
+	else
+		fprintf(stderr, "bench: %s: %s\n", step, strerror(-err));
+	ns = now() - ns;
+	_exit(err || write(out, &ns, sizeof(ns)) != sizeof(ns));
+}
+
+/* A process of its own: a server lets go of a client when that has ended. */
+static double attach_child(const char *socket, uint64_t pages)
+{
+	int status = 1, p[2];
+	double ns = 0;
+	pid_t pid;
+
+	if (pipe(p))
+		walk_die("pipe", errno);
+	pid = fork();
 	if (pid < 0)
 		walk_die("fork", errno);
-	if (pid == 0) {
-		err = vmf__client_memory(&c, pages * PAGE, false, &step);
-		if (!err)
-			err = vmf__client_greet(&c, socket, &step);
-		if (!err)
-			(void)*(volatile unsigned char *)(c.base + pages / 2 * PAGE);
-		else
-			fprintf(stderr, "bench: %s: %s\n", step, strerror(-err));
-		_exit(err != 0);
-	}
-	if (waitpid(pid, &status, 0) != pid || status)
+	if (pid == 0)
+		attach(socket, pages, p[1]);
+	if (waitpid(pid, &status, 0) != pid || status || read(p[0], &ns, sizeof(ns)) != sizeof(ns))
 		walk_die("a client of vmfault serve", ECHILD);
+	close(p[0]);
+	close(p[1]);
+	return ns;
 }
 
 double state_attach(const char *vmfault, const char *dir, const char *path, uint64_t pages)
 {
 	char socket[100], log[100], *argv[] = { (char *)vmfault, "serve", "--socket", socket, "--image", (char *)path, NULL };
 	struct vmf_peer peer = { 0 };
-	double ns = now();
+	double ns = 0;
 	int err;
 
 	snprintf(socket, sizeof(socket), "%s/socket", dir);
 	snprintf(log, sizeof(log), "%s/log", dir);
 	err = vmf__peer_start(&peer, argv, socket, log);
 	if (!err)
-		attach_child(socket, pages);
-	ns = now() - ns;
+		ns = attach_child(socket, pages);
 	if (!err)
 		err = vmf__peer_stop(&peer);
 	if (err)
 		walk_die("vmfault serve", -err);
 	unlink(socket);
 	unlink(log);
-	return ns;
+	return ns + (double)peer.cpu_ns;
 }
