@@ -296,7 +296,8 @@ static int write_svg(const struct bench *b)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: bench-fault [--rounds N] [--only WORDS] [--dir DIR] [--vmfault COMMAND] [--json] [--svg FILE]\n");
+	fprintf(stderr, "usage: bench-fault [--rounds N] [--only WORDS] [--dir DIR] [--vmfault COMMAND] [--json] "
+		"[--svg FILE]\n");
 	return 2;
 }
 

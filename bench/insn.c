@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Faults of the simulated port, one kind a run, for scripts/insn-check, which counts their instructions under callgrind:
- * those in measured(), which does nothing but hand traps to the core.
+ * Faults of the simulated port, one kind a run, for scripts/insn-check, which counts their instructions under
+ * callgrind: those in measured(), which does nothing but hand traps to the core.
  *
  * Usage: insn KIND FAULTS; without arguments: the kinds.  What a fault should come to is checked.
  */

@@ -148,7 +148,8 @@ static double attach_child(const char *socket, uint64_t pages)
 
 double state_attach(const char *vmfault, const char *dir, const char *path, uint64_t pages)
 {
-	char socket[100], log[100], *argv[] = { (char *)vmfault, "serve", "--socket", socket, "--image", (char *)path, NULL };
+	char socket[100], log[100];
+	char *argv[] = { (char *)vmfault, "serve", "--socket", socket, "--image", (char *)path, NULL };
 	struct vmf_peer peer = { 0 };
 	double ns = 0;
 	int err;

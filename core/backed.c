@@ -233,8 +233,8 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 	return true;
 }
 
-/* Is a read to go into frames of its own first?  Not if it is not done at once; and not where the page would be writable
- * before it is said to be dirty. */
+/* Is a read to go into frames of its own first?  Not if it is not done at once; and not where the page would be
+ * writable before it is said to be dirty. */
 static bool bounces(const struct vmf_fault *f)
 {
 	return f->object->segmented && f->area->window.fill && vmf__peek(&f->object->prompt) &&

@@ -154,7 +154,10 @@ int vmf__supply(struct vmf_port *); /* fills all reserves up; => sleeps */
 
 /* What an object knows of one page.  Under the object's lock, but `word` and `frame` of a page that is there may be
  * read in a slot that is ENTERING (revoke waits for it before they change). */
-enum { VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_LEAVING = 32, VMF__P_SHARED = 64, VMF__P_PIN = 256 };
+enum {
+	VMF__P_STATE = 7, VMF__P_REDIRTY = 8, VMF__P_MKWRITE = 16, VMF__P_LEAVING = 32, VMF__P_SHARED = 64,
+	VMF__P_PIN = 256,
+};
 struct vmf__page {
 	void *of;      /* FILLING: the fill (LEAVING: still the frame); else the frame or NULL */
 	uint32_t word; /* enum vmf_state | flags | pins * VMF__P_PIN */
@@ -433,8 +436,8 @@ struct vmf__fill {
 struct vmf__fill *vmf__fill_new(struct vmf_object *, vmf_pgoff first, uint32_t n, bool write); /* NULL: reserve empty */
 /* Before it starts: the n pages from first of what it was made for. */
 void vmf__fill_shrink(struct vmf__fill *, vmf_pgoff first, uint32_t n);
-/* Hands it to the backing.  True: it was bounced and is done, but for vmf__fill_copy() where `good` and not `stale`, and
- * vmf__fill_land().  => consumes no reference of the caller's; no lock held */
+/* Hands it to the backing.  True: it was bounced and is done, but for vmf__fill_copy() where `good` and not `stale`,
+ * and vmf__fill_land().  => consumes no reference of the caller's; no lock held */
 bool vmf__fill_start(struct vmf__fill *);
 void vmf__fill_copy(struct vmf__fill *, uint32_t i, uint32_t end); /* of these pages into the segment; => ENTERING */
 /* done: the fault that asked is through; unless somebody else asked for its pages, they need not stay. */

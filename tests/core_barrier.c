@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The slots' protocol against real CPUs: a fault publishes and then looks, a revoke changes and then reads the slots,
- * and whatever each CPU holds back, one of the two sees the other.  Thousands of times, since no CPU can be told when to
- * be late; on one CPU it cannot be seen.
+ * and whatever each CPU holds back, one of the two sees the other.  Thousands of times, since no CPU can be told
+ * when to be late; on one CPU it cannot be seen.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -78,7 +78,9 @@ static void start_round(struct duel *d, uint32_t round, uint32_t revoked)
 
 static void duel(bool fences)
 {
-	const struct vmf_sim_config config = { .size = sizeof(config), .protect = true, .ram_pages = RAM, .fences = fences };
+	const struct vmf_sim_config config = {
+		.size = sizeof(config), .protect = true, .ram_pages = RAM, .fences = fences,
+	};
 	static const struct vmf_ops ops = { .size = sizeof(ops) };
 	static struct duel d;
 	time_t end = time(NULL) + SECONDS;

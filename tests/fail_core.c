@@ -7,7 +7,7 @@
  * A step that fails must say why, in the words of what failed; nothing else may have changed, byte for byte; and the
  * same step must work when nothing fails any more.  A scenario ends with nothing left over, however it went.
  */
-#include "drivers/devmem.h"
+#define FAILING_THIN 2u
 #include "failing.h"
 #include "rig.h"
 
@@ -1191,12 +1191,13 @@ static void copies(void)
 /* What a platform has moved, and taken away, the core follows; only memory can be lacking for that. */
 static void moves(void)
 {
-	struct vmf_map m = description(PAGES, VMF_R | VMF_W);
 	struct vmf_object *o;
+	struct vmf_map m;
 	uint32_t object;
 	vmf_va at, to;
 
 	world_open(RAM);
+	m = description(PAGES, VMF_R | VMF_W);
 	space_open(&w.rig.space);
 	o = driver_open(&zero_ops, &object);
 	at = map(o, object, m);
@@ -1233,12 +1234,13 @@ static void many(void)
 {
 	enum { MANY = 2600 };
 	static const struct vmf_ops ops = { .size = sizeof(ops) };
-	struct vmf_map m = description(MANY, VMF_R | VMF_W);
 	struct vmf_object *o;
+	struct vmf_map m;
 	vmf_va at = 0;
 	int err;
 
 	world_open(4096);
+	m = description(MANY, VMF_R | VMF_W);
 	space_open(&w.rig.space);
 	STEP(vmf_object_create(w.rig.port, &o, &ops, NULL, MANY));
 	m.action = VMF_POPULATE;

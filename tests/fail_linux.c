@@ -17,7 +17,11 @@
 #define TRAPS 2u /* beside VMF_THREADED and VMF_IN_CONTEXT */
 
 static const struct failing_kind kinds[] = { CALL_KINDS };
-static const unsigned listed[] = { UFFD_COPY };
+static const unsigned listed[] = {
+	UFFD_OPEN, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT, UFFD_WP, UFFD_CHANGING,
+	UFFD_READ, BARRIER_REGISTER, BARRIER, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, MEMFD, FTRUNCATE,
+	PUNCH, SEAL, DUP, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD, PPOLL, THREAD, ALLOC,
+};
 
 /* ------------------------------------------------------------------------------------------- the world */
 
@@ -367,12 +371,15 @@ static sigset_t before_mask;
 
 static void world_open(void)
 {
+	const struct vmf_linux_config port = { .size = sizeof(port), .ram = 1 << 20 };
+	const struct vmf_linux_space space = { .size = sizeof(space),
+		.mode = w.mode == VMF_IN_CONTEXT ? VMF_IN_CONTEXT : VMF_THREADED };
+
 	w.views = w.objects = 0;
 	w.port = NULL;
 	w.space = NULL;
-	STEP(vmf_linux_open(&w.port, &(struct vmf_linux_config){ .size = sizeof(struct vmf_linux_config), .ram = 1 << 20 }));
-	STEP(vmf_linux_space(w.port, &w.space, &(struct vmf_linux_space){ .size = sizeof(struct vmf_linux_space),
-		.mode = w.mode == VMF_IN_CONTEXT ? VMF_IN_CONTEXT : VMF_THREADED }));
+	STEP(vmf_linux_open(&w.port, &port));
+	STEP(vmf_linux_space(w.port, &w.space, &space));
 }
 
 static void world_close(void)

@@ -11,7 +11,9 @@
 #define PAGES 24u
 
 static const struct failing_kind kinds[] = { CALL_KINDS };
-static const unsigned listed[] = { UFFD_COPY };
+static const unsigned listed[] = {
+	UFFD_COPY, UFFD_ZERO, UFFD_POISON, UFFD_READV, BARRIER, MMAP, MUNMAP, PPOLL, READLINK, ALLOC,
+};
 
 static struct failcalls_state before;
 static struct bed bed;
@@ -107,7 +109,8 @@ static void world_open(void)
 	if (err) {
 		if (!failing_hit())
 			vmtest_fail("vmf_linux_adopt() is %s", vmf_err_str(err));
-		CHECK(err == -VMF_EINVAL || err == -VMF_ENOMEM || err == -VMF_ENOSYS || err == -VMF_EFAULT || err == -VMF_EGONE);
+		CHECK(err == -VMF_EINVAL || err == -VMF_ENOMEM || err == -VMF_ENOSYS || err == -VMF_EFAULT ||
+			err == -VMF_EGONE);
 		failing_stop();
 		CHECK_ERR(adopt(), 0);
 	}

@@ -30,8 +30,9 @@ enum server_call {
 
 static const struct failing_kind kinds[] = {
 	CALL_KINDS,
-	[ACCEPT] = { "accept", ERRORS(AWHILE(EINTR), AWHILE(ECONNABORTED), AWHILE(EMFILE), AWHILE(ENFILE), AWHILE(ENOMEM)) },
-	[RECVMSG] = { "recvmsg", ERRORS(AWHILE(EINTR), ONCE(EAGAIN), ENOMEM, ECONNRESET, ONCE(TRUNCATED)) },
+	[ACCEPT] = { "accept",
+		ERRORS(AWHILE(EINTR), AWHILE(ECONNABORTED), AWHILE(EMFILE), AWHILE(ENFILE), AWHILE(ENOMEM)) },
+	[RECVMSG] = { "recvmsg", ERRORS(AWHILE(EINTR), ONCE(EAGAIN), ENOMEM, ONCE(ECONNRESET), ONCE(TRUNCATED)) },
 	[GETSOCKOPT] = { "getsockopt", ERRORS(ENOPROTOOPT, ENOMEM, EMFILE) },
 	[TIMER_NEW] = { "timerfd_create", ERRORS(NO_FD) },
 	[EPOLL_NEW] = { "epoll_create", ERRORS(NO_FD) },
@@ -48,8 +49,8 @@ static const struct failing_kind kinds[] = {
 	[WRITE] = { "write", ERRORS(AWHILE(EINTR), ENOSPC) },
 };
 static const unsigned listed[] = {
-	UFFD_COPY, UFFD_READV, MMAP, MUNMAP, MEMFD, FTRUNCATE, FILE_OPEN, FSTAT, EVENTFD, SIGNALFD, PPOLL, THREAD, ALLOC, PREAD,
-	ACCEPT, RECVMSG, GETSOCKOPT, TIMER_NEW, EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SOCKET, BIND, LISTEN, FLOCK, LSTAT,
+	UFFD_COPY, UFFD_READV, MMAP, MUNMAP, MEMFD, FTRUNCATE, FILE_OPEN, FSTAT, EVENTFD, SIGNALFD, PPOLL, THREAD, ALLOC,
+	PREAD, ACCEPT, RECVMSG, GETSOCKOPT, TIMER_NEW, EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SOCKET, BIND, LISTEN, FLOCK, LSTAT,
 	UNLINK, WRITE
 };
 
@@ -66,7 +67,9 @@ WRAP(ACCEPT, int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags)
 WRAP(GETSOCKOPT, int, getsockopt, (int fd, int level, int name, void *v, socklen_t *n), (fd, level, name, v, n))
 WRAP(TIMER_NEW, int, timerfd_create, (clockid_t clock, int flags), (clock, flags))
 WRAP(EPOLL_NEW, int, epoll_create1, (int flags), (flags))
-WRAP(EPOLL_CTL, int, epoll_ctl, (int ep, int what, int fd, struct epoll_event *e), (ep, what, fd, e))
+/* (What is watched already is watched again without any memory.) */
+WRAP(what == EPOLL_CTL_ADD ? EPOLL_CTL : NO_CALL, int, epoll_ctl, (int ep, int what, int fd, struct epoll_event *e),
+	(ep, what, fd, e))
 WRAP(EPOLL_WAIT, int, epoll_wait, (int ep, struct epoll_event *e, int n, int ms), (ep, e, n, ms))
 WRAP(PIDFD, int, pidfd_open, (pid_t pid, unsigned flags), (pid, flags))
 WRAP(PIDFD_SIGNAL, int, pidfd_send_signal, (int fd, int sig, siginfo_t *si, unsigned flags), (fd, sig, si, flags))
@@ -135,7 +138,9 @@ static int client(void *arg)
 /* ------------------------------------------------------------------------------------------ the server */
 
 static struct server_thread { pthread_t thread; _Atomic bool over; int status; } server;
-static struct vmf_serve_config config = { .socket = sock, .image = image, .pid_file = pid_file, .around = PAGE, .threads = 1 };
+static struct vmf_serve_config config = {
+	.socket = sock, .image = image, .pid_file = pid_file, .around = PAGE, .threads = 1,
+};
 
 static void *server_main(void *arg)
 {

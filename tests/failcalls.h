@@ -31,11 +31,11 @@
 enum { PART = 0x1001, THERE, ABSENT, NOTHING };
 
 enum call {
-	UFFD_OPEN, UFFD_DEVICE, UFFD_NEW, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT, UFFD_WP,
-	UFFD_CHANGING, UFFD_POISON, UFFD_READ, UFFD_READV,
-	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD, FTRUNCATE,
-	PUNCH, SEAL, DUP, GETFL, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD, SIGNALFD, PPOLL,
-	THREAD, VM_READ, READLINK, ALLOC, CALLS
+	UFFD_OPEN, UFFD_DEVICE, UFFD_NEW, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT,
+	UFFD_WP, UFFD_CHANGING, UFFD_POISON, UFFD_READ, UFFD_READV,
+	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD,
+	FTRUNCATE, PUNCH, SEAL, DUP, GETFL, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD, SIGNALFD,
+	PPOLL, THREAD, VM_READ, READLINK, ALLOC, CALLS
 };
 
 #define NO_CALL FAILING_KINDS /* one that does not fail */
@@ -48,12 +48,20 @@ enum call {
 	[UFFD_API_] = { "ioctl-API", ERRORS(EINVAL) }, \
 	[UFFD_REGISTER] = { "ioctl-REGISTER", ERRORS(ENOMEM, EINVAL, EBUSY, EPERM) }, \
 	[UFFD_UNREGISTER] = { "ioctl-UNREGISTER", ERRORS(ENOMEM, EINVAL) }, \
-	[UFFD_COPY] = { "ioctl-COPY", ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), THERE, PART) }, \
-	[UFFD_ZERO] = { "ioctl-ZEROPAGE", ERRORS(AWHILE(EAGAIN), ENOMEM, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), THERE, ONCE(ABSENT), PART) }, \
-	[UFFD_CONT] = { "ioctl-CONTINUE", ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), THERE, PART) }, \
+	[UFFD_COPY] = { "ioctl-COPY", \
+		ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
+			AWHILE(EINTR), THERE, PART) }, \
+	[UFFD_ZERO] = { "ioctl-ZEROPAGE", \
+		ERRORS(AWHILE(EAGAIN), ENOMEM, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), \
+			THERE, ONCE(ABSENT), PART) }, \
+	[UFFD_CONT] = { "ioctl-CONTINUE", \
+		ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
+			AWHILE(EINTR), THERE, PART) }, \
 	[UFFD_WP] = { "ioctl-WRITEPROTECT", ERRORS(AWHILE(EAGAIN), AWHILE(ENOENT), ENOMEM, AWHILE(ESRCH)) }, \
 	[UFFD_CHANGING] = { "ioctl-changing", ERRORS(AWHILE(EAGAIN)) }, \
-	[UFFD_POISON] = { "ioctl-POISON", ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), AWHILE(ENOMEM), AWHILE(ESRCH), EINVAL) }, \
+	[UFFD_POISON] = { "ioctl-POISON", \
+		ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), AWHILE(ENOMEM), AWHILE(ESRCH), \
+			EINVAL) }, \
 	[UFFD_READ] = { "read-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
 	[UFFD_READV] = { "preadv2-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN), EOPNOTSUPP) }, \
 	[BARRIER_REGISTER] = { "membarrier-register", ERRORS(ENOSYS, EPERM, ENOMEM) }, \
@@ -114,7 +122,7 @@ static inline int call_fails(unsigned call)
 int __real_ioctl(int, unsigned long, ...);
 int __wrap_ioctl(int, unsigned long, ...);
 
-struct fill_range { uint64_t *start, *len; int64_t *done; };
+struct fill_range { uint64_t *len; int64_t *done; };
 
 static inline int64_t whole_pages(uint64_t bytes, uint64_t unit) { return (int64_t)(bytes / unit * unit); }
 
@@ -197,16 +205,17 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	switch (request) {
 	case UFFDIO_COPY:
-		return fill_call(UFFD_COPY, fd, request, arg, (struct fill_range){ NULL, (uint64_t *)&copy->len, (int64_t *)&copy->copy });
+		return fill_call(UFFD_COPY, fd, request, arg,
+			(struct fill_range){ (uint64_t *)&copy->len, (int64_t *)&copy->copy });
 	case UFFDIO_ZEROPAGE:
 		return fill_call(UFFD_ZERO, fd, request, arg,
-			(struct fill_range){ NULL, (uint64_t *)&zero->range.len, (int64_t *)&zero->zeropage });
+			(struct fill_range){ (uint64_t *)&zero->range.len, (int64_t *)&zero->zeropage });
 	case UFFDIO_CONTINUE:
 		return fill_call(UFFD_CONT, fd, request, arg,
-			(struct fill_range){ NULL, (uint64_t *)&cont->range.len, (int64_t *)&cont->mapped });
+			(struct fill_range){ (uint64_t *)&cont->range.len, (int64_t *)&cont->mapped });
 	case POISON_REQUEST:
 		return fill_call(UFFD_POISON, fd, request, arg,
-			(struct fill_range){ NULL, (uint64_t *)&poison->range.len, &poison->updated });
+			(struct fill_range){ (uint64_t *)&poison->range.len, &poison->updated });
 	case UFFDIO_WRITEPROTECT:
 		return wp_call(fd, arg);
 	case UFFDIO_API:
@@ -266,8 +275,10 @@ int __real_mprotect(void *, size_t, int);
 int __wrap_mprotect(void *, size_t, int);
 int __real_madvise(void *, size_t, int);
 int __wrap_madvise(void *, size_t, int);
-ssize_t __real_process_vm_readv(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long);
-ssize_t __wrap_process_vm_readv(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long, unsigned long);
+ssize_t __real_process_vm_readv(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
+	unsigned long);
+ssize_t __wrap_process_vm_readv(pid_t, const struct iovec *, unsigned long, const struct iovec *, unsigned long,
+	unsigned long);
 
 static inline long page_bytes(size_t bytes) { return (long)((bytes + 4095) & ~(size_t)4095); }
 
@@ -299,13 +310,14 @@ int __wrap_mprotect(void *at, size_t bytes, int prot)
 
 int __wrap_madvise(void *at, size_t bytes, int what)
 {
-	unsigned call = what == MADV_DONTFORK ? DONTFORK : what == MADV_DONTNEED ? DONTNEED : what == MADV_WIPEONFORK ? WIPEONFORK : NO_CALL;
+	unsigned call = what == MADV_DONTFORK ? DONTFORK : what == MADV_DONTNEED ? DONTNEED :
+		what == MADV_WIPEONFORK ? WIPEONFORK : NO_CALL;
 
 	return call_fails(call) ? -1 : __real_madvise(at, bytes, what);
 }
 
-ssize_t __wrap_process_vm_readv(pid_t pid, const struct iovec *to, unsigned long n, const struct iovec *from, unsigned long m,
-	unsigned long flags)
+ssize_t __wrap_process_vm_readv(pid_t pid, const struct iovec *to, unsigned long n, const struct iovec *from,
+	unsigned long m, unsigned long flags)
 {
 	return call_fails(VM_READ) ? -1 : __real_process_vm_readv(pid, to, n, from, m, flags);
 }
@@ -533,8 +545,9 @@ static inline unsigned mappings(void)
 
 static inline struct failcalls_state failcalls_state(void)
 {
-	struct failcalls_state s = { .fds = entries("/proc/self/fd"), .tasks = entries("/proc/self/task"), .maps = mappings() };
+	struct failcalls_state s = { .fds = entries("/proc/self/fd"), .tasks = entries("/proc/self/task") };
 
+	s.maps = mappings();
 	s.bytes = atomic_load(&failcalls_bytes);
 	s.blocks = atomic_load(&failcalls_blocks);
 	return s;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Failing on purpose.  A scenario is run once to count its points: each call of a kind that can fail is one.  Then it is
- * run again for every point and every error that the kind knows: the call fails once, or from then on always.  What has
- * to hold after each step and at the end is the scenario's to check; that it is the same run every time, is checked here.
+ * Failing on purpose.  A scenario is run once to count its points: each call of a kind that can fail is one.  Then it
+ * is run again for every point and every error that the kind knows: the call fails once, or from then on always.  What
+ * has to hold after each step and at the end is the scenario's to check; that it is the same run every time, here.
  *
  * `PROGRAM thin` takes some points of each kind and not all.  FAILING="KIND N ERROR once|always" in the environment
  * makes this run alone, as the lines of a failed test name it; FAILING_SHOW names each run.

@@ -4,6 +4,7 @@
  * their own, which is found out.
  */
 #include "linuxrig.h"
+#include "testback.h"
 #include "ports/linux/local.h"
 
 static char *other; /* what the driver touches */
@@ -214,6 +215,47 @@ static void while_the_layout_changes(void)
 	check_refused();
 }
 
+static enum vmf_code writes_elsewhere(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	if (!curious.asked++) {
+		curious.sig = rig_store(curious.touched, 1);
+		curious.why = vmf_fault_why(curious.touched);
+	}
+	ans->frames[0] = vmf_frame_at(req->object, req->off);
+	ans->n = 1;
+	return ans->frames[0] ? VMF_OK : VMF_OOM;
+}
+
+/* It is there and clean, so nothing can be poisoned. */
+static void another_area_written(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = writes_elsewhere };
+	struct vmf_object *object, *another;
+	struct testback back;
+	struct rig r;
+	char c;
+
+	if (rig_lacks(VMF_THREADED, VMF_LACKS_SHARED))
+		return;
+	rig_catching();
+	rig_open_threads(&r, VMF_THREADED, 1);
+	testback_open(&back, r.port, 4 * PAGE, TESTBACK_AT_ONCE);
+	another = testback_object(&back, NULL);
+	CHECK_ERR(vmf_object_create(r.port, &object, &ops, NULL, 4), 0);
+	curious.touched = rig_map(&r, another, VMF_SHARED, 4, VMF_R | VMF_W);
+	curious.asked = 0;
+	CHECK_EQ(rig_load(curious.touched, &c), 0);
+	CHECK_EQ(rig_load(rig_map(&r, object, VMF_SHARED, 4, VMF_R | VMF_W), &c), 0);
+	/* Where pages cannot be write-protected, it is dirty by the first access. */
+	if (!(vmf_linux_lacks(r.space) & VMF_LACKS_WP))
+		check_refused();
+	CHECK_EQ(rig_store(curious.touched, 2), 0);
+	vmf_object_put(object);
+	vmf_object_put(another);
+	rig_close(&r);
+	RIG_BACKING_CLOSE(&back);
+}
+
 static void *load_page(void *page)
 {
 	char c;
@@ -245,7 +287,8 @@ static void a_slow_driver(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(its_own_area), VMTEST(another_area), VMTEST(while_the_layout_changes), VMTEST(a_slow_driver),
+	VMTEST(its_own_area), VMTEST(another_area), VMTEST(another_area_written),
+	VMTEST(while_the_layout_changes), VMTEST(a_slow_driver),
 	VMTEST(in_a_fault), VMTEST(in_vmf_touch), VMTEST(at_map_time), VMTEST(on_a_servers_thread),
 };
 VMTEST_MAIN(tests, 20)

@@ -115,6 +115,46 @@ static void without_poison(void)
 	rig_close(&r);
 }
 
+/* A page that was shown clean and reclaimed leaves a mark in the page table, and cannot be poisoned before that is
+ * taken; whether it is a mark, /proc/self/pagemap says where there is one. */
+static void where_a_mark_is(bool pagemap)
+{
+	struct testback back;
+	struct vmf_object *o;
+	struct rig r;
+	char *a, c;
+
+	rig_open(&r, VMF_THREADED);
+	if (!pagemap && vmf__linux_of(r.port)->pagemap >= 0) {
+		close(vmf__linux_of(r.port)->pagemap);
+		vmf__linux_of(r.port)->pagemap = -1;
+	}
+	testback_open(&back, r.port, 4 * PAGE, TESTBACK_AT_ONCE);
+	o = testback_object(&back, NULL);
+	a = rig_map(&r, o, VMF_SHARED, 4, VMF_R | VMF_W);
+	CHECK_EQ(rig_load(a, &c), 0);
+	CHECK_SOON(vmf_reclaim(o, 0, 1) == 1);
+	back.read = (struct testback_fail){ .pages = 1, .err = 70 };
+	CHECK_EQ(rig_load(a, &c), SIGBUS);
+	CHECK_EQ(vmf_fault_why(a).err, 70);
+	back.read.pages = 0;
+	CHECK_EQ(rig_load(a, &c), 0);
+	CHECK_EQ(c, (char)testback_byte(&back, 0));
+	rig_unmap(&r, a, 4);
+	vmf_object_put(o);
+	RIG_BACKING_CLOSE(&back);
+	rig_close(&r);
+}
+
+static void reclaimed_and_failing(void)
+{
+	if (rig_lacks(VMF_THREADED, VMF_LACKS_WP))
+		return;
+	rig_catching();
+	where_a_mark_is(true);
+	where_a_mark_is(false);
+}
+
 /* More failures than are kept, and every page still gets its own. */
 static void many_failures(void)
 {
@@ -559,7 +599,8 @@ static void nested_run(void *arg)
 static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 
 static const struct vmtest tests[] = {
-	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(many_failures),
+	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(reclaimed_and_failing),
+	VMTEST(many_failures),
 	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
 	VMTEST(sent_sigbus), VMTEST(codes), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack),
 	VMTEST(smallest_stack), VMTEST(nested_faults),

@@ -176,8 +176,86 @@ static void sixty_thousand(void)
 	printf(", %.2f s to unmap\n", seconds() - start);
 }
 
+static void fill_table(struct vmf__extent *x)
+{
+	struct vmf__window w = { .local = &locals[0], .extent = x, .prot = 1 };
+	int err = 0;
+
+	for (uint32_t i = 0; !err; i++) {
+		w.va = address(2 * i);
+		w.end = w.va + PAGE;
+		err = vmf__window_add(&w);
+	}
+	CHECK_ERR(err, -VMF_ENOMEM);
+}
+
+/* What would have to be cut stays whole, and mapped; what need not be cut goes. */
+static void full_table(void)
+{
+	static const struct vmf_ops zeroes = { .size = sizeof(zeroes) };
+	struct vmf__extent *x;
+	struct vmf_object *o;
+	unsigned char there;
+	struct rig r;
+	char *at;
+
+	rig_open(&r, VMF_IN_CONTEXT);
+	x = vmf__extent_new(vmf__linux_of(r.port), VMF__W_SHARED, false, 1);
+	CHECK_ERR(vmf_object_create(r.port, &o, &zeroes, NULL, 3), 0);
+	at = rig_map(&r, o, VMF_SHARED, 3, VMF_R | VMF_W);
+	at[PAGE] = 7;
+	fill_table(x);
+	CHECK(vmf_unmap(r.space, (vmf_va)at + PAGE, 1) < 0);
+	CHECK(!mincore(at + PAGE, PAGE, &there));
+	CHECK_EQ(at[PAGE], 7);
+	rig_unmap(&r, at, 3);
+	CHECK(mincore(at + PAGE, PAGE, &there));
+	CHECK_ERR(vmf__window_drop(&locals[0], BASE, UINTPTR_MAX), 0);
+	vmf_object_put(o);
+	rig_close(&r);
+}
+
+/* Where the RAM of a port is. */
+static vmf_pfn ram_of(const struct vmf__linux *p)
+{
+	vmf_pfn pfn = { 1 };
+
+	while (!p->segments[pfn.n].base || p->segments[pfn.n].fd >= 0)
+		pfn.n++;
+	pfn.n <<= VMF__SEGMENT_SHIFT;
+	return pfn;
+}
+
+/* What fills may end in the middle, and the page in need be behind that: what is said to be shown is not touched by
+ * anybody again, because it may have been written. */
+static void filled_in_part(void)
+{
+	static const struct vmf_ops zeroes = { .size = sizeof(zeroes) };
+	struct vmf_run run = { .n = 4, .need = 2, .prot = VMF_R | VMF_W, .flags = VMF_RUN_FILL };
+	struct vmf_pmap *pmap;
+	struct vmf_object *o;
+	struct vmf__window w;
+	struct rig r;
+	char *at;
+
+	if (rig_lacks(VMF_IN_CONTEXT, VMF_LACKS_SHARED))
+		return;
+	rig_open(&r, VMF_IN_CONTEXT);
+	CHECK_ERR(vmf_object_create(r.port, &o, &zeroes, NULL, 4), 0);
+	at = rig_map(&r, o, VMF_SHARED, 4, VMF_R | VMF_W);
+	rig_unmap(&r, at + 2 * PAGE, 2);
+	CHECK(vmf__window_find((uintptr_t)at, &w));
+	run.va = (vmf_va)at;
+	run.pfn = w.segment;
+	run.from = ram_of(vmf__linux_of(r.port));
+	pmap = vmf_space_pmap(r.space);
+	CHECK_EQ(pmap->ops->enter(pmap, &run), 2);
+	vmf_object_put(o);
+	rig_close(&r);
+}
+
 static const struct vmtest tests[] = {
-	VMTEST(random_changes),
+	VMTEST(random_changes), VMTEST(full_table), VMTEST(filled_in_part),
 	VMTEST(sixty_thousand),
 };
 VMTEST_MAIN(tests, 100)

@@ -167,8 +167,8 @@ static enum vmf_code raises(const struct vmf_req *req, struct vmf_ans *ans)
 	return ans->frames[0] ? VMF_OK : VMF_OOM;
 }
 
-/* No handler of SIGBUS is running then, so nothing is blocked but what the library blocks itself: the signal waits until
- * the driver has left. */
+/* No handler of SIGBUS is running then, so nothing is blocked but what the library blocks itself: the signal waits
+ * until the driver has left. */
 static void jumped_away_from_touch(void)
 {
 	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = raises };
@@ -270,7 +270,8 @@ static void without_descriptors(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(jumped_away_from_touch), VMTEST(blocked_and_pending), VMTEST(killed),
+	VMTEST(delivered_while_waiting), VMTEST(jumped_away), VMTEST(jumped_away_from_touch),
+	VMTEST(blocked_and_pending), VMTEST(killed),
 	VMTEST(without_descriptors),
 };
 VMTEST_MAIN(tests, 20)

@@ -15,7 +15,8 @@ cp core/lock.c "$tree/core/"
 printf "\t['core_map', 'fast'],\n" >"$tree/tests/meson.build"
 printf '| rule | mutation |\n|---|---|\n| it locks | `lock` |\n' >"$tree/docs/TESTING.md"
 entry() { # TEST TEXT
-	printf 'proves: it locks\ntest: %s\n\n--- core/lock.c\n<<<<\n%s\n====\n>>>>\n' "$1" "$2" >"$tree/tests/mutations/lock"
+	printf 'proves: it locks\ntest: %s\n\n--- core/lock.c\n<<<<\n%s\n====\n>>>>\n' "$1" "$2" \
+		>"$tree/tests/mutations/lock"
 }
 refused() {
 	if "$tree/scripts/mutate" --check >"$tree/out" 2>&1 || ! grep -q "$1" "$tree/out"; then

@@ -357,8 +357,8 @@ static void many(void)
 		CHECK_EQ(bed_do(&b, 0, OP_LOAD, i * PAGE, PAGE, 0), 0);
 		CHECK(testback_same(&a.back, i * PAGE, client_data(&b.client, 0), PAGE));
 	}
-	CHECK_EQ(a.session->entered, 4 * PAGES);
-	CHECK_EQ(b.session->entered, 4 * PAGES);
+	CHECK_EQ(__atomic_load_n(&a.session->entered, __ATOMIC_RELAXED), 4 * PAGES);
+	CHECK_EQ(__atomic_load_n(&b.session->entered, __ATOMIC_RELAXED), 4 * PAGES);
 	bed_stop(&b);
 	CHECK_EQ(a.error, 0);
 	CHECK_EQ(b.error, 0);

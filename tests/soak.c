@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * soak [--seconds N] [--seed N] PORT...: eight threads fault, unmap, revoke, write back, reclaim, truncate and fork, all
- * at once and for as long as one likes, without a lost byte.  PORT: sim, threaded, in-context.
+ * soak [--seconds N] [--seed N] PORT...: eight threads fault, unmap, revoke, write back, reclaim, truncate and fork,
+ * all at once and for as long as one likes, without a lost byte.  PORT: sim, threaded, in-context.
  *
  * What makes a lost or a stale byte show: in every page each thread has a word that it alone writes, with a number that
  * only grows.
@@ -253,8 +253,8 @@ static void write_to(struct worker *w, vmf_va base, uint64_t first, uint64_t pag
 
 static uint32_t cuts_now(const struct worker *w) { return __atomic_load_n(&w->k->cuts, __ATOMIC_SEQ_CST); }
 
-/* The access, and what came of it is known: the tail was whole all the time.  If it was cut off, it may have failed; and
- * for a moment afterwards, where another thread's failure has poisoned the page. */
+/* The access, and what came of it is known: the tail was whole all the time.  If it was cut off, it may have failed;
+ * and for a moment afterwards, where another thread's failure has poisoned the page. */
 static bool tail_access(struct worker *w, uint64_t page, uint64_t *word, bool writes, uint32_t *before)
 {
 	vmf_va at = place(w->k->common, page, w->id);

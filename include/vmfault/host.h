@@ -70,8 +70,8 @@ void vmf_port_tidy(struct vmf_port *);
 /* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_EINVAL; -VMF_ENOMEM. */
 int vmf_space_create(struct vmf_port *, struct vmf_space **, struct vmf_pmap *);
 /* Unmaps all.  Every ticket has been dropped, and nobody faults.  0: the pmap is the caller's again.  Or what detach()
- * said (-VMF_EAGAIN: more often than vmf_unmap() bears): then the space is still there, with the areas that could not be
- * taken and what they show; call again.  => sleeps */
+ * said (-VMF_EAGAIN: more often than vmf_unmap() bears): then the space is still there, with the areas that could not
+ * be taken and what they show; call again.  => sleeps */
 int vmf_space_destroy(struct vmf_space *);
 /* The copy of a space (fork).  `to` has no area yet and nobody else uses it; it gets every area of `from` that is not
  * VMF_NOFORK, at the same address.  A shared area shows the same object in both; of a private one both have the bytes

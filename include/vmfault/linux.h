@@ -35,10 +35,11 @@
  * when its handler returns, the instruction faults again.  With VMF_THREADED the thread sleeps in the kernel, as in
  * any page fault.
  *
- * A driver that touches memory which its own area shows gets SIGBUS/POLICY.  Another area of its space it may touch in
- * context; with VMF_THREADED, where drivers run on the space's own threads, if one of these is free: if all of them wait
- * for pages of their own space, that is found out within some tenths of a second, and one of them gets SIGBUS/POLICY.  A
- * system call gets EFAULT instead.  (Not found out: two spaces whose drivers touch each other's memory at once.)
+ * A driver that touches memory which its own area shows gets SIGBUS/POLICY.  Another area of its space it may touch
+ * in context; with VMF_THREADED, where drivers run on the space's own threads, if one of these is free: if all of them
+ * wait for pages of their own space, that is found out within some tenths of a second, and one of them gets
+ * SIGBUS/POLICY.  A system call gets EFAULT instead.  Not found out: two spaces whose drivers touch each other's memory
+ * at once.
  *
  * Without a userfaultfd (none here, not allowed by a filter; for shared areas also before Linux 5.14) areas trap: what
  * is absent is PROT_NONE, a touch is a SIGSEGV, and our handler of that, which is there while such a space is open and
@@ -72,9 +73,10 @@
  *	- When the parent has died, become another program, or closed the space, what is absent in the child is a SIGBUS
  *	  with the reason SIGBUS/FORK; but after death or exec with VMF_THREADED a sleep without end, and in both modes
  *	  its fork(), and its munmap(), mremap() and madvise() of what it inherited, then wait for ever.  It is never
- *	  zeroes, also if the child closes every descriptor.
+ *	  zeroes, also if the child closes every descriptor (for that the kernel must have AIO).
  *	- fork() returns in the child when the parent has answered.  A child that comes by clone() or _Fork() is not
- *	  served: what is absent is SIGBUS/FORK (and if its parent dies in that very moment, zeroes).
+ *	  served: what is absent is SIGBUS/FORK; but zeroes if its parent dies before it has seen to that, which takes
+ *	  it a moment, or ten seconds if a fork() is under way at the same time.
  *	- An object lives as long as children show it.  They are noticed when they exit or become another program.
  *	- A driver is called for the spaces of children (vmf_area_space()), on a thread of the port's: with `opened` for
  *	  each area of each child.  It must not wait there for what a child does.

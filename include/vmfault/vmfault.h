@@ -368,7 +368,8 @@ struct vmf_backed {
 /* -VMF_EINVAL; -VMF_EIO: length() failed; -VMF_ENOMEM.  On failure `self` still belongs to the caller. */
 int vmf_object_backed(struct vmf_port *, struct vmf_object **, const struct vmf_backed *);
 /* Asks the backing for its length anew.  If it is shorter, what lies past it is revoked and forgotten, reads in flight
- * that began before do not publish, and writes of it have ended when this returns: only then make it longer again.  Positive: the backing's error number; negative: a pmap could not remove
+ * that began before do not publish, and writes of it have ended when this returns: only then make it longer again.
+ * Positive: the backing's error number; negative: a pmap could not remove
  * what it shows (ask again).  One at a time for an object.  => sleeps */
 int vmf_object_resize(struct vmf_object *);
 /* Writes the dirty pages of the range back and waits.  0; -VMF_EIO: at least one write failed, and those pages are
@@ -398,7 +399,7 @@ int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
 /* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  =>
  * sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
-/* The area at va, with a reference; NULL: none (or asked in a fault within a fault).  => sleeps, but not in a handler */
+/* The area at va, with a reference; NULL: none, or asked in a fault within a fault.  => sleeps, but not in a handler */
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);
 void vmf_area_put(struct vmf_area *);
 

@@ -116,6 +116,8 @@ static void steal(struct vmf__guard *g)
 		int i = server_of(g, m.arg.pagefault.feat.ptid);
 
 		g->trap[g->n] = (struct vmf_trap){ .va = (uintptr_t)m.arg.pagefault.address,
+						   .flags = m.arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP ?
+							    VMF_TRAP_WP : 0,
 						   .thread = m.arg.pagefault.feat.ptid };
 		if (i >= 0)
 			g->waits[i] = true;

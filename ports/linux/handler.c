@@ -49,27 +49,38 @@ static void send_sigbus(const struct vmf_trap *trap)
 	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), (int)trap->thread, SIGBUS, &si);
 }
 
-/* A clean entry that was zapped has left a mark, which is in the way of poison.  Behind the gate: nobody may show the page
- * between our look and the taking of the mark, since that would take its write protection. => gate not held */
+/* Where nobody can say, an entry that has come meanwhile is forgotten.  => gate closed */
+static bool absent(struct vmf__local *local, int fd, uintptr_t page)
+{
+	bool there;
+
+	if (vmf__resident(local->port, page, 1, false, &there))
+		return !there;
+	return !vmf__uffd_changing(fd) && !vmf__zap((void *)page, VMF__PAGE);
+}
+
+/* A clean entry that was zapped has left a mark, which is in the way of poison.  Behind the gate: nobody may show the
+ * page between our look and the taking of the mark, since that would take its write protection. => gate not held */
 static long poison_marked(struct vmf__local *local, int fd, uintptr_t page)
 {
-	bool there = true;
 	long got = -EEXIST;
 
 	vmf__block(NULL);
 	vmf__gate_close(&local->gate);
-	if (vmf__resident(local->port, page, 1, false, &there) && !there && !vmf__uffd_wp(fd, page, VMF__PAGE, false))
+	if (absent(local, fd, page) && !vmf__uffd_wp(fd, page, VMF__PAGE, false))
 		got = vmf__uffd_poison(fd, page, VMF__PAGE, 0);
 	vmf__gate_open(&local->gate);
 	vmf__unblock(NULL);
 	return got;
 }
 
-static long poison_page(struct vmf__local *local, const struct vmf__window *w, uintptr_t page)
+static long poison_page(struct vmf__local *local, const struct vmf_trap *trap, const struct vmf__window *w,
+			uintptr_t page)
 {
 	long got = vmf__uffd_poison(local->fd[w->kind], page, VMF__PAGE, 0);
+	bool marked = got == -EEXIST && w->wp && !(trap->flags & VMF_TRAP_WP);
 
-	return got == -EEXIST && w->wp ? poison_marked(local, local->fd[w->kind], page) : got;
+	return marked ? poison_marked(local, local->fd[w->kind], page) : got;
 }
 
 /* false: it has to be a signal. */
@@ -81,7 +92,7 @@ static bool poison(struct vmf__local *local, const struct vmf_trap *trap, const 
 	if (local->forbids) {
 		changing = vmf__forbid(local, page) != 0;
 	} else {
-		got = poison_page(local, w, page);
+		got = poison_page(local, trap, w, page);
 		/* It is there, and cannot be made writable: he would fault, and fail, for ever. */
 		if (got == -EEXIST && trap->flags & VMF_TRAP_WP)
 			return false;

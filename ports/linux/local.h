@@ -78,6 +78,9 @@ int vmf__window_add(const struct vmf__window *);
  * with their last piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
+/* Cuts windows at both ends of the range; after that the two above cannot fail.  0 or -VMF_ENOMEM: nothing has
+ * changed. */
+int vmf__window_cut(uintptr_t va, uintptr_t end);
 
 /* NULL: no memory, or no descriptor. */
 struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, bool trap, uint64_t pages);
@@ -150,6 +153,9 @@ struct vmf__local {
 extern const struct vmf_pmap_ops vmf__local_ops;
 /* What of this local lies in the range is left for ever, with nobody to touch it. */
 void vmf__windows_leave(struct vmf__local *, uintptr_t va, uintptr_t end);
+/* Forgets entries.  What the application has locked in memory (mlockall) is not spared: the frame stays, the entry
+ * goes.  0, -VMF_EBUSY or another error. */
+int vmf__zap(void *at, size_t bytes);
 
 /* raw.c */
 long vmf__raw_enter(const struct vmf__window *, const struct vmf_run *);
@@ -204,8 +210,8 @@ void vmf__fault_failed(struct vmf__local *, const struct vmf_trap *, struct vmf_
 void vmf__fault_again(struct vmf__local *, uintptr_t page);
 
 /* guard.c.  A driver that runs on a server's thread may touch memory of its own space, and then somebody else has to
- * resolve that.  The servers say what they do; when all of them are at the same batch for a tenth of a second, the guard
- * looks whether all of them wait for a page, and ends one such fault with SIGBUS/POLICY. */
+ * resolve that.  The servers say what they do; when all of them are at the same batch for a tenth of a second, the
+ * guard looks whether all of them wait for a page, and ends one such fault with SIGBUS/POLICY. */
 int vmf__guard_start(struct vmf__local *);
 void vmf__guard_stop(struct vmf__local *);
 void vmf__guard_server(struct vmf__local *, unsigned i);             /* the caller is server i */

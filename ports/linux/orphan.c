@@ -4,8 +4,8 @@
  * its absent pages would read zero: they are poisoned first.
  *
  * Where that cannot be done now (the child changes its own layout, or memory is lacking) it is done later, and the
- * child's own events are read meanwhile, or it would wait for ever; where it cannot be done at all, the descriptor stays
- * open and who touches an absent page sleeps.  A child's layout is ours of the moment of the fork.
+ * child's own events are read meanwhile, or it would wait for ever; where it cannot be done at all, the descriptor
+ * stays open and who touches an absent page sleeps.  A child's layout is ours of the moment of the fork.
  */
 #include <stdlib.h>
 #include <string.h>

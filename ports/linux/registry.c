@@ -466,6 +466,33 @@ static void split_at(uintptr_t va)
 	registry.windows++;
 }
 
+/* => lock */
+static uint32_t cuts(uintptr_t va)
+{
+	struct where at;
+	const struct vmf__window *w = seek(va, &at);
+
+	return w && w->va < va;
+}
+
+static bool room_to_cut(uintptr_t va, uintptr_t end) { return registry.windows + cuts(va) + cuts(end) <= WINDOWS; }
+
+int vmf__window_cut(uintptr_t va, uintptr_t end)
+{
+	bool room;
+
+	lock();
+	room = room_to_cut(va, end);
+	if (room && cuts(va) + cuts(end)) {
+		write_begin();
+		split_at(va);
+		split_at(end);
+		write_end();
+	}
+	unlock();
+	return room ? 0 : -VMF_ENOMEM;
+}
+
 typedef bool window_change(struct vmf__window *, unsigned arg); /* false: out of the table */
 
 static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_change *how, unsigned arg)
@@ -474,7 +501,7 @@ static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_
 	struct where at;
 
 	lock();
-	if (registry.windows > WINDOWS - 2) {
+	if (!room_to_cut(va, end)) {
 		unlock();
 		return -VMF_ENOMEM;
 	}

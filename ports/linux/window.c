@@ -141,8 +141,7 @@ static int shut(const struct vmf__window *w)
 	return err;
 }
 
-/* What the application has locked in memory (mlockall) is not spared: the frame stays, the entry goes. */
-static int zap(void *at, size_t bytes)
+int vmf__zap(void *at, size_t bytes)
 {
 	if (!madvise(at, bytes, MADV_DONTNEED) || errno == ENOMEM)
 		return 0;
@@ -151,13 +150,13 @@ static int zap(void *at, size_t bytes)
 	return madvise(at, bytes, DONTNEED_LOCKED) && errno != ENOMEM ? -VMF_EBUSY : 0;
 }
 
-/* It cannot be unmapped after all.  Leaving the userfaultfd has made clean pages writable, so entries are forgotten; and
- * what cannot be registered again stays shut, because it would show zeroes. */
+/* It cannot be unmapped after all.  Leaving the userfaultfd has made clean pages writable, so entries are forgotten;
+ * and what cannot be registered again stays shut, because it would show zeroes. */
 static void reopen(const struct vmf__window *w)
 {
 	if (!registered(w) || vmf__uffd_register(w->local->fd[w->kind], w->va, bytes_of(w), mode_of(w), NULL))
 		return;
-	if (w->kind == VMF__W_SHARED && zap((void *)w->va, bytes_of(w)))
+	if (w->kind == VMF__W_SHARED && vmf__zap((void *)w->va, bytes_of(w)))
 		return;
 	(void)mprotect((void *)w->va, bytes_of(w), vmf__host_prot(w->prot));
 }
@@ -351,8 +350,10 @@ static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 static int release(struct vmf__local *local, uintptr_t va, uint64_t pages)
 {
 	uintptr_t end = va + (pages << VMF__SHIFT);
-	int err = shut_all(local, va, end);
+	int err = vmf__window_cut(va, end);
 
+	if (!err)
+		err = shut_all(local, va, end);
 	if (!err)
 		err = unmap_all(local, va, end);
 	if (!err)
@@ -409,7 +410,7 @@ static int remove_step(const struct vmf__window *w, unsigned arg)
 		return 0;
 	if (w->trap)
 		return vmf__trap_hide(w);
-	return zap((void *)w->va, bytes_of(w));
+	return vmf__zap((void *)w->va, bytes_of(w));
 }
 
 /* Zapping asks nobody whose memory it is.  If the application has unmapped a window and the event has not been read,
@@ -470,6 +471,8 @@ static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned pr
 	struct vmf__local *local = local_of(pmap);
 	int err = vmf__events_settle(local);
 
+	if (!err)
+		err = vmf__window_cut(va, va + (pages << VMF__SHIFT));
 	if (!err)
 		err = each(local, va, pages, protect_step, prot);
 	if (!err)
@@ -649,6 +652,8 @@ static long enter_run(struct vmf__local *local, const struct vmf_run *run)
 		n = there ? part.n : 1;
 		part.from.n += i;
 		got = there ? enter_window(&w, &part) : -VMF_EGONE;
+		if (got < 0 && run->flags & VMF_RUN_FILL && fresh)
+			return fresh; /* those are shown, and may have been written */
 		if (got < 0 && (all || run->need - i < n))
 			return got;
 		fresh += got > 0 ? got : 0;
