@@ -66,6 +66,8 @@ struct vmf__phys { /* replaced as a whole; old ones live as long as the port */
 struct vmf__range *vmf__phys_range(struct vmf_port *, vmf_pfn);
 /* n adjacent frames (n a power of two) with a reference each into frames[]; false: not there. => any lock */
 bool vmf__phys_run(struct vmf_port *, uint32_t n, struct vmf_frame **frames);
+/* Puts them, or a part of them; in one piece if nobody else has a reference. => any lock */
+void vmf__phys_run_put(struct vmf_port *, uint32_t n, struct vmf_frame *const *frames);
 struct vmf_frame *vmf__phys_frame(struct vmf_port *, vmf_pfn); /* NULL unless RAM in use */
 void vmf__phys_release(struct vmf_port *, struct vmf_frame *); /* its last reference has gone */
 void vmf__phys_destroy(struct vmf_port *);

@@ -33,14 +33,19 @@ struct vmf_result vmf__entered(struct vmf_fault *f, long got, bool needed)
 	}
 }
 
-struct vmf_result vmf__enter(struct vmf_fault *f, struct vmf_run *run, bool needed)
+static inline long enter(struct vmf_fault *f, const struct vmf_run *run)
 {
 	const struct vmf_pmap_ops *ops = &f->space->ops;
 	struct vmf_pmap *pmap = f->space->pmap;
 
 	if (run->prot & VMF_X && ops->icache)
 		ops->icache(pmap, run->va, run->n);
-	return vmf__entered(f, ops->enter(pmap, run), needed);
+	return ops->enter(pmap, run);
+}
+
+struct vmf_result vmf__enter(struct vmf_fault *f, struct vmf_run *run, bool needed)
+{
+	return vmf__entered(f, enter(f, run), needed);
 }
 
 /* The part of [at, at + *n) that the fault may enter; false: none of it.  *skip: pages cut off in front. */
@@ -73,16 +78,12 @@ static bool holds(const struct vmf_fault *f, vmf_pgoff at, uint64_t n) { return 
 struct vmf_result vmf__enter_one(struct vmf_fault *f, vmf_pgoff at, struct vmf_frame *frame, unsigned prot)
 {
 	struct vmf_run run = run_at(f, at, 1, prot);
-	const struct vmf_pmap_ops *ops = &f->space->ops;
-	struct vmf_pmap *pmap = f->space->pmap;
 	bool needed = holds(f, at, 1);
 	long got;
 
 	run.pfn = frame->pfn;
-	if (prot & VMF_X && ops->icache)
-		ops->icache(pmap, run.va, 1);
 	vmf_frame_get(frame);
-	got = ops->enter(pmap, &run);
+	got = enter(f, &run);
 	if (got <= 0)
 		vmf_frame_put(f->port, frame);
 	return vmf__entered(f, got, needed);
@@ -148,7 +149,6 @@ struct vmf_result vmf__enter_segment(struct vmf_fault *f, vmf_pgoff at, uint32_t
 uint32_t vmf__enter_fill(struct vmf_fault *f, const struct vmf__fill *fill, uint32_t count, unsigned prot)
 {
 	vmf_pgoff at = fill->io.first;
-	const struct vmf_pmap_ops *ops = &f->space->ops;
 	uint64_t n = count;
 	struct vmf_run run;
 	uint32_t skip;
@@ -160,9 +160,7 @@ uint32_t vmf__enter_fill(struct vmf_fault *f, const struct vmf__fill *fill, uint
 	run.pfn.n = f->object->segment.n + at;
 	run.from = fill->frame[0]->pfn;
 	run.flags |= VMF_RUN_FILL;
-	if (prot & VMF_X && ops->icache)
-		ops->icache(f->space->pmap, run.va, run.n);
-	got = ops->enter(f->space->pmap, &run);
+	got = enter(f, &run);
 	(void)vmf__entered(f, got, false);
 	return got > 0 ? (uint32_t)got : 0;
 }

@@ -6,13 +6,14 @@
  * FAILED and stay pinned until its last reference goes: the tickets of all who asked hold one each, and that is also
  * how exactly they learn of a failure.  A fill that is not cached owns frames of its own, which go with it.
  *
- * A bounced fill is cached, and reads into frames of its own nevertheless: where a platform makes the pages of a segment
- * when they are first touched, copying into them as they are entered is cheaper than touching them first.  If the read is
- * done when start() returns, the fault that asked does that; else vmf_io_done() copies.
+ * A bounced fill is cached, and reads into frames of its own nevertheless: where a platform makes the pages of a
+ * segment when they are first touched, copying into them as they are entered is cheaper than touching them first.  If
+ * the read is done when start() returns, the fault that asked does that; else vmf_io_done() copies.
  */
 #include "core.h"
 
-static struct vmf__fill *fill_init(struct vmf__fill *fill, struct vmf_object *o, vmf_pgoff first, uint32_t n, bool write)
+static struct vmf__fill *fill_init(struct vmf__fill *fill, struct vmf_object *o, vmf_pgoff first, uint32_t n,
+				   bool write)
 {
 	memset(fill, 0, offsetof(struct vmf__fill, frame));
 	vmf_object_get(o);
@@ -105,8 +106,8 @@ static void fill_strip(struct vmf__fill *fill)
 		fill_unpin(fill);
 		vmf_lock_drop(fill->io.port, &fill->object->lock);
 	}
-	for (uint32_t i = 0; !fill->cached && i < fill->io.n; i++)
-		vmf_frame_put(fill->io.port, fill->frame[i]);
+	if (!fill->cached)
+		vmf__phys_run_put(fill->io.port, fill->io.n, fill->frame);
 }
 
 /* The last reference: the object, whose reference the caller drops, or NULL. */
@@ -261,8 +262,8 @@ void vmf__fill_land(struct vmf__fill *fill, bool done)
 			fill_unpin(fill);
 		vmf_lock_drop(o->port, &o->lock);
 	}
-	for (uint32_t i = 0; fill->bounced && i < fill->io.n; i++)
-		vmf_frame_put(o->port, fill->frame[i]);
+	if (fill->bounced)
+		vmf__phys_run_put(o->port, fill->io.n, fill->frame);
 	vmf__store(&fill->state, VMF__LANDED);
 	vmf__fence();
 	if (vmf__load(&fill->awaited))

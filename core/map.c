@@ -119,7 +119,8 @@ static int map_insert(struct vmf_space *space, struct vmf_area *a)
 /* What the pmap gave must be what was asked for. */
 static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w)
 {
-	bool overlay = map_overlays(m, w), raw = m->action == VMF_RAW || (o->ops->nopfn && !o->ops->nopage && !o->ops->fault);
+	bool raw = m->action == VMF_RAW || (o->ops->nopfn && !o->ops->nopage && !o->ops->fault);
+	bool overlay = map_overlays(m, w);
 
 	/* A cache of base pages cannot promise the whole of a huge one. */
 	if (w->order && o->backed && (!o->stream || (uint32_t)1 << w->order > VMF_CFG_IO_RUN))
@@ -139,7 +140,8 @@ static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, 
 }
 
 /* raw: what is mapped raw is entered now, and not when it is touched. */
-static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, bool raw, struct vmf_area **out)
+static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_map *m, bool raw,
+		     struct vmf_area **out)
 {
 	struct vmf_window w = { .size = sizeof(w), .orders = 1 };
 	vmf_va bytes = vmf__bytes(space->port, m->pages);

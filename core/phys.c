@@ -231,6 +231,37 @@ bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
 	return f != NULL;
 }
 
+/* Is this a block, and nobody else's? */
+static bool run_whole(uint32_t n, struct vmf_frame *const *frames)
+{
+	bool whole = !(n & (n - 1)) && !(frames[0]->pfn.n & (n - 1));
+
+	for (uint32_t i = 0; whole && i < n; i++)
+		whole = frames[i] == frames[0] + i && vmf__load(&frames[i]->refs) == 1;
+	return whole;
+}
+
+void vmf__phys_run_put(struct vmf_port *port, uint32_t n, struct vmf_frame *const *frames)
+{
+	unsigned order = 0;
+
+	if (!n || !run_whole(n, frames)) {
+		for (uint32_t i = 0; i < n; i++)
+			vmf_frame_put(port, frames[i]);
+		return;
+	}
+	while ((uint32_t)1 << order < n)
+		order++;
+	vmf_lock_take(port, &port->phys_lock);
+	for (uint32_t i = 0; i < n; i++) {
+		vmf__store(&frames[i]->refs, 0);
+		frames[i]->kind = VMF__F_FREE;
+		frames[i]->order = INNER;
+	}
+	block_free(port->phys->range[frames[0]->range], frames[0], order);
+	vmf_lock_drop(port, &port->phys_lock);
+}
+
 /* ---------------------------------------------------------------------------------------------- the map */
 
 static void range_fill(struct vmf__range *r)

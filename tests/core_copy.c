@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The copy of a space: what both show, what each has for its own, what is not copied, and that nothing is left of a copy
- * that failed.
+ * The copy of a space: what both show, what each has for its own, what is not copied, and that nothing is left of a
+ * copy that failed.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -434,8 +434,9 @@ static enum vmf_code mkwrite(const struct vmf_req *req, struct vmf_ans *ans)
 static void writes_to_pfns_are_announced(void)
 {
 	static const struct vmf_ops ops = { .size = sizeof(ops), .mkwrite = mkwrite };
-	struct vmf_map raw = { .size = sizeof(raw), .flags = VMF_SHARED, .pages = 1, .prot = VMF_R, .maxprot = VMF_R | VMF_W,
-			       .action = VMF_RAW, .raw = { VMF_SIM_DEVICE + 3 }, .attr = { .type = VMF_UC } };
+	struct vmf_map raw = { .size = sizeof(raw), .flags = VMF_SHARED, .pages = 1, .prot = VMF_R,
+			       .maxprot = VMF_R | VMF_W, .action = VMF_RAW, .raw = { VMF_SIM_DEVICE + 3 },
+			       .attr = { .type = VMF_UC } };
 	unsigned announced = 0;
 	struct vmf_object *o;
 	struct pair p;

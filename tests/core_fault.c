@@ -626,7 +626,8 @@ static void a_driver_installs_itself(void)
 			else
 				CHECK_RESULT(vmf_sim_store(r.space, at + 2 * PAGE, "x", 1), t[i].code, t[i].why);
 			for (unsigned p = 0; p < 8; p++)
-				CHECK_EQ(rig_present(&r, at + p * PAGE), p >= 2 && p < 2 + (r.store == VMF_BY_COPY ? t[i].given : t[i].pages));
+				CHECK_EQ(rig_present(&r, at + p * PAGE),
+					 p >= 2 && p < 2 + (r.store == VMF_BY_COPY ? t[i].given : t[i].pages));
 			CHECK_EQ(d.inner.code == VMF_OK || t[i].how >= I_NOTHING, true);
 			driver_close(&d);
 			CHECK_EQ(rig_free_frames(&r), RAM);

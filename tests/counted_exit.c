@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For builds that count coverage: who ends by _exit(), as children of tests do, hands in what it has counted.  The linker
+ * For builds that count coverage: who ends by _exit(), as children of tests do, hands in what it has counted.  The
+  * linker
  * puts it in between (--wrap=_exit).
  */
 #include <stdnoreturn.h>

@@ -20,7 +20,8 @@ static const struct failing_kind kinds[] = { CALL_KINDS };
 static const unsigned listed[] = {
 	UFFD_OPEN, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT, UFFD_WP, UFFD_CHANGING,
 	UFFD_READ, BARRIER_REGISTER, BARRIER, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, MEMFD, FTRUNCATE,
-	PUNCH, SEAL, DUP, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD, PPOLL, THREAD, ALLOC,
+	PUNCH, SEAL, DUP, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD, PPOLL, THREAD,
+	ALLOC,
 };
 
 /* ------------------------------------------------------------------------------------------- the world */
@@ -263,6 +264,25 @@ static void views_drop(char *p, uint32_t pages)
 			i++;
 }
 
+/* Is the mapping at p one that children do not get? */
+static bool kept_from_children(const char *p)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long lo, hi;
+	char line[512];
+	bool here = false, kept = false;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2)
+			here = (unsigned long)p >= lo && (unsigned long)p < hi;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			kept = strstr(line, " dc") != NULL;
+	}
+	if (f)
+		fclose(f);
+	return kept;
+}
+
 static char *map(struct vmf_object *o, uint32_t object, unsigned flags, unsigned action, unsigned prot)
 {
 	struct vmf_map m = { .size = sizeof(m), .flags = flags, .pages = PAGES, .prot = (uint8_t)prot,
@@ -272,6 +292,8 @@ static char *map(struct vmf_object *o, uint32_t object, unsigned flags, unsigned
 	STEP(vmf_map(w.space, o, &m, &at));
 	(void)view_new(&(struct view){ .at = (char *)at, .pages = PAGES, .prot = (uint8_t)prot,
 		.private = !(flags & VMF_SHARED), .of = &w.bytes[object], .length = &w.length[object] });
+	if (flags & VMF_SHARED && failing.kind == DONTFORK)
+		CHECK(kept_from_children((char *)at));
 	return (char *)at;
 }
 

@@ -16,7 +16,7 @@
 #ifndef FAILING_THIN
 #define FAILING_THIN 6u /* points of a kind that `thin` takes in full; of the rest about as many */
 #endif
-#define FAILING_MAX 400u /* and no run takes more of a kind than about so many */
+#define FAILING_MAX 200u /* and no run takes more of a kind than about so many */
 
 struct failing_kind {
 	const char *name;

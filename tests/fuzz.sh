@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# fuzz.sh TARGET [SECONDS [DIR]]: libFuzzer on tests/fuzz_TARGET.c, with ASan and UBSan, from the corpus tests/fuzz/TARGET.
-# What it finds new is kept in DIR, if there is one.  77: no clang with libFuzzer here.
+# fuzz.sh TARGET [SECONDS [DIR]]: libFuzzer on tests/fuzz_TARGET.c, with ASan and UBSan, from the corpus
+# tests/fuzz/TARGET. What it finds new is kept in DIR, if there is one.  77: no clang with libFuzzer here.
 set -euo pipefail
 source=${VMF_SOURCE:-$(cd "$(dirname "$0")/.." && pwd)}
 here=$source/tests
@@ -22,7 +22,8 @@ case $target in
 handshake) sources=("$source"/server/{handshake,regions}.c) libraries=(-ljansson) ;;
 session) sources=("$source"/ports/linux/session.c) libraries=() ;;
 ops)
-	sources=("$source"/core/*.c "$source"/ports/sim/*.c "$here"/model/{access,check,layout,model,object,ops,reference,sim}.c)
+	sources=("$source"/core/*.c "$source"/ports/sim/*.c)
+	sources+=("$here"/model/{access,check,layout,model,object,ops,reference,sim}.c)
 	libraries=(-lpthread)
 	;;
 *) echo "fuzz.sh: no target $target" >&2; exit 2 ;;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Any sequence of operations on the simulated port, compared with the model's flat arrays.  Byte 0: which kind of window;
+ * Any sequence of operations on the simulated port, compared with the model's flat arrays.  Byte 0: which kind of
+  * window;
  * then a row of 12 bytes for each operation.
  */
 #include "fuzzing.h"
@@ -15,7 +16,8 @@ static const struct model_op *row(void *arg, uint32_t i)
 	const uint8_t *b = in->at + (size_t)i * 12;
 
 	op = (struct model_op){
-		.kind = b[0] % MODEL_KINDS, .space = b[1] % MODEL_SPACES, .page = b[2] % MODEL_PAGES, .n = (uint8_t)(1 + b[3] % 8),
+		.kind = b[0] % MODEL_KINDS, .space = b[1] % MODEL_SPACES, .page = b[2] % MODEL_PAGES,
+		.n = (uint8_t)(1 + b[3] % 8),
 		.object = b[4] % MODEL_OBJECTS, .off = b[5] % MODEL_ROOM, .prot = b[6] & 31,
 		.flags = b[7] & (VMF_SHARED | VMF_NOFORK | MODEL_POPULATE | MODEL_ANYWHERE),
 		.value = b[8] | (uint32_t)b[9] << 8 | (uint32_t)b[10] << 16 | (uint32_t)b[11] << 24,

@@ -47,7 +47,8 @@ static void look(const struct vmf_session *s, uint64_t va)
 	va &= ~(uint64_t)(r->page_size - 1);
 	must(va >= r->va, "a page begins in its region");
 	(void)vmf__session_removed(s, r, va);
-	must(vmf__session_next(s, r, va, r->va + r->pages * VMF__PAGE, false) >= va, "the next page is not before this one");
+	must(vmf__session_next(s, r, va, r->va + r->pages * VMF__PAGE, false) >= va,
+	     "the next page is not before this one");
 }
 
 static void event(struct vmf_session *s, unsigned kind, const uint64_t v[3])

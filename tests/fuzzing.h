@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What fuzz targets share.  A target is a function of some bytes that aborts if they bring about what must not be.
- * libFuzzer calls it (tests/fuzz.sh, with VMF_LIBFUZZER); without libFuzzer FUZZ_MAIN is a program that runs the files of
+ * libFuzzer calls it (tests/fuzz.sh, with VMF_LIBFUZZER); without libFuzzer FUZZ_MAIN is a program that runs the
+  * files of
  * its corpus, tests/fuzz/NAME, and changed copies of each, always the same ones.
  */
 #ifndef FUZZING_H

@@ -155,6 +155,90 @@ static void reclaimed_and_failing(void)
 	where_a_mark_is(false);
 }
 
+#define VARIABLES 5000u
+static atomic_bool enough;
+
+static void *fail_on(void *a)
+{
+	char c;
+
+	while (!atomic_load(&enough))
+		for (unsigned i = 0; i < 16; i++)
+			CHECK_EQ(rig_load((char *)a + i * PAGE, &c), SIGBUS);
+	return NULL;
+}
+
+/* The environment is the application's, which may change it while a server tells of failures.  (The C library frees
+ * what it was before.) */
+static void environment(void)
+{
+	struct testback back;
+	struct vmf_object *o;
+	char *a, name[32];
+	pthread_t thread;
+	struct rig r;
+
+	rig_catching();
+	rig_open(&r, VMF_THREADED);
+	testback_open(&back, r.port, 16 * PAGE, TESTBACK_AT_ONCE);
+	o = testback_object(&back, NULL);
+	a = rig_map(&r, o, VMF_SHARED, 16, VMF_R);
+	back.read = (struct testback_fail){ .pages = 16, .err = 70 };
+	CHECK(!pthread_create(&thread, NULL, fail_on, a));
+	for (unsigned i = 0; i < VARIABLES; i++) {
+		snprintf(name, sizeof(name), "VMFAULT_TEST_%u", i);
+		CHECK(!setenv(name, "", 1));
+		if (i % 100 == 0)
+			sched_yield();
+	}
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	rig_unmap(&r, a, 16);
+	vmf_object_put(o);
+	RIG_BACKING_CLOSE(&back);
+	rig_close(&r);
+	for (unsigned i = 0; i < VARIABLES; i++) {
+		snprintf(name, sizeof(name), "VMFAULT_TEST_%u", i);
+		CHECK(!unsetenv(name));
+	}
+}
+
+static struct { struct sigaction old; unsigned times; } hands_on;
+
+static void hand_on(int sig, siginfo_t *si, void *uc)
+{
+	if (hands_on.times++)
+		_exit(3);
+	hands_on.old.sa_sigaction(sig, si, uc);
+}
+
+/* A handler that was installed over ours, and stays when the last port is closed, is under ours when one is opened. */
+static void hand_on_in_a_circle(void *arg)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	int fd = memfd_create("empty", MFD_CLOEXEC);
+	struct vmf_port *port;
+
+	(void)arg;
+	signal(SIGBUS, SIG_DFL);
+	rig_port(&port);
+	sa.sa_sigaction = hand_on;
+	sigaction(SIGBUS, &sa, &hands_on.old);
+	for (unsigned i = 0; i < 2; i++) {
+		vmf_linux_close(port);
+		rig_port(&port);
+	}
+	(void)*(volatile char *)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+}
+
+static void a_circle_of_handlers(void)
+{
+	int status = rig_child(hand_on_in_a_circle, NULL);
+
+	CHECK(WIFSIGNALED(status));
+	CHECK_EQ(WTERMSIG(status), SIGBUS);
+}
+
 /* More failures than are kept, and every page still gets its own. */
 static void many_failures(void)
 {
@@ -601,7 +685,7 @@ static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 static const struct vmtest tests[] = {
 	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(reclaimed_and_failing),
 	VMTEST(many_failures),
-	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus),
+	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus), VMTEST(environment), VMTEST(a_circle_of_handlers),
 	VMTEST(sent_sigbus), VMTEST(codes), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack),
 	VMTEST(smallest_stack), VMTEST(nested_faults),
 };

@@ -120,10 +120,10 @@ struct vmf_linux_space {
 int vmf_linux_space(struct vmf_port *, struct vmf_space **, const struct vmf_linux_space *config);
 /* Unmaps everything, ends the threads.  => sleeps.  No thread is in a fault of it. */
 void vmf_linux_space_close(struct vmf_space *);
-/* Bytes of stack that the handler of SIGBUS needs for a fault in context, a vmf_revoke() by the driver's handler included
- * (x86-64, optimised; tests/abi_stack.c measures it).  Beside it come the kernel's frame (1 to 3.5 KiB, and 8 more in a
- * thread that uses AMX; sysconf(_SC_MINSIGSTKSZ) is the most that this machine makes), what the driver's handler uses
- * itself, and all of it again for a handler that touches another area.  So, for an alternate stack,
+/* Bytes of stack that the handler of SIGBUS needs for a fault in context, a vmf_revoke() by the driver's handler
+ * included (x86-64, optimised; tests/abi_stack.c measures it).  Beside it come the kernel's frame (1 to 3.5 KiB, and 8
+ * more in a thread that uses AMX; sysconf(_SC_MINSIGSTKSZ) is the most that this machine makes), what the driver's
+ * handler uses itself, and all of it again for a handler that touches another area.  So, for an alternate stack,
  *	2 * (VMF_LINUX_STACK + sysconf(_SC_MINSIGSTKSZ)) + what the drivers need
  * Who links libvmfault.a without -z now: 4 KiB more, for the dynamic linker. */
 #define VMF_LINUX_STACK 4096u

@@ -26,8 +26,8 @@ struct vmf_sim_config {
 };
 /* One simulated machine.  RAM at pfn 0x100, then a hole, a DEVICE range of 256 pages (VMF_UC) at pfn 0x1000000 that
  * behaves as memory, a RESERVED range of 16 pages at 0x2000000.  Orders 0 to 9 exist in windows by address, else only
- * 0.  Windows by copy are for areas without VMF_SHARED, those by offset for areas with it (-VMF_ENOSYS), those by address for both.  Attributes: every
- * type, and the lower eight port bits. */
+ * 0.  Windows by copy are for areas without VMF_SHARED, those by offset for areas with it (-VMF_ENOSYS), those by
+ * address for both.  Attributes: every type, and the lower eight port bits. */
 struct vmf_sim;
 int vmf_sim_open(struct vmf_sim **, const struct vmf_sim_config *);
 void vmf_sim_close(struct vmf_sim *); /* its spaces and objects have gone */

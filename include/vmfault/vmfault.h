@@ -179,8 +179,8 @@ enum vmf_mflag {
 	                 * write on, at the latest, a page is the area's own, and stays whatever happens to the object
 	                 * (revoked, truncated); before that it may show what is written to the object meanwhile.  In
 	                 * windows by address and by copy (-VMF_ENOSYS elsewhere); nothing of it is written back.  Raw pfns
-	                 * are not copied: a private area that may show them has to be VMF_MIXED (else -VMF_EINVAL), shows
-	                 * them read-only, and a write to one is SIGBUS/POLICY */
+	                 * are not copied: by copy they are shown as in a window; by address a private area that may show
+	                 * them has to be VMF_MIXED (else -VMF_EINVAL), and a write to one is SIGBUS/POLICY */
 	VMF_FIXED = 2,  /* at va and nowhere else; never replaces an area */
 	VMF_NOFORK = 4, /* not in children, even where the port could */
 	VMF_MIXED = 8   /* frames and raw pfns may both appear */

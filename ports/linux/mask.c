@@ -5,12 +5,15 @@
 #include "mask.h"
 #include "uffd.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #define SINCE(major, minor) ((major) * 1000u + (minor))
+
+static _Atomic uint64_t last;
 
 static const struct name { const char *name; uint64_t bits; unsigned since; } names[] = {
 	{ "userfaultfd", VMF__MASK_USERFAULTFD, SINCE(4, 3) },
@@ -88,9 +91,13 @@ uint64_t vmf__mask(void)
 {
 	const char *unknown;
 	int n;
+	uint64_t bits = parse(&unknown, &n);
 
-	return parse(&unknown, &n);
+	atomic_store(&last, bits);
+	return bits;
 }
+
+uint64_t vmf__mask_last(void) { return atomic_load(&last); }
 
 bool vmf__mask_good(const char **unknown, int *n)
 {

@@ -26,8 +26,11 @@
 #define VMF__MASK_PAGEMAP (UINT64_C(1) << 61)
 #define VMF__MASK_ACCESS (UINT64_C(1) << 62)
 
-/* What is masked; reads the environment each time. */
+/* What is masked; reads the environment each time, so only for who is called by the application: it may change that
+ * itself, at any time when it is not in a call of ours. */
 uint64_t vmf__mask(void);
+/* What that said last, to whichever thread.  => async-signal-safe */
+uint64_t vmf__mask_last(void);
 /* false: there is a name in it that nobody knows, which begins at *unknown and is *n bytes long. */
 bool vmf__mask_good(const char **unknown, int *n);
 #endif

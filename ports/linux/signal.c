@@ -26,7 +26,14 @@
 
 /* Written under the registry's lock while no fault can be ours; the flag of a handler that is to run once is
  * swapped. */
-static struct before { struct sigaction sa; _Atomic bool used_up; } before_bus, before_segv;
+static struct before {
+	struct sigaction sa;
+	_Atomic bool used_up;
+	/* Ours was left in place once, under somebody's who may hand on to it.  If his is what we hand on to by now, what
+	 * he hands on goes to what was there before him. */
+	bool left;
+	struct sigaction below;
+} before_bus, before_segv;
 
 static struct before *before_of(int sig) { return sig == SIGBUS ? &before_bus : &before_segv; }
 
@@ -51,26 +58,36 @@ static void die(int sig, siginfo_t *si, ucontext_t *uc)
 	queue_again(sig, si);
 }
 
+/* Whom the kernel calls has everything blocked but the two. */
+static bool called_by_hand(int sig)
+{
+	sigset_t mask;
+
+	pthread_sigmask(SIG_SETMASK, NULL, &mask);
+	return sigismember(&mask, sig) == 1 || sigismember(&mask, SIGUSR1) != 1;
+}
+
 static void chain(int sig, siginfo_t *si, ucontext_t *uc)
 {
 	struct before *b = before_of(sig);
-	bool over = b->sa.sa_flags & (int)SA_RESETHAND && atomic_exchange(&b->used_up, true);
-	sigset_t mask = b->sa.sa_mask;
+	const struct sigaction *sa = b->left && called_by_hand(sig) ? &b->below : &b->sa;
+	bool over = sa->sa_flags & (int)SA_RESETHAND && atomic_exchange(&b->used_up, true);
+	sigset_t mask = sa->sa_mask;
 
-	if (b->sa.sa_handler == SIG_DFL || b->sa.sa_handler == SIG_IGN || over) {
+	if (sa->sa_handler == SIG_DFL || sa->sa_handler == SIG_IGN || over) {
 		/* What somebody sent is ignored as before; what the CPU raised never is. */
-		if (b->sa.sa_handler != SIG_IGN || si->si_code > 0)
+		if (sa->sa_handler != SIG_IGN || si->si_code > 0)
 			die(sig, si, uc);
 		return;
 	}
-	if (!(b->sa.sa_flags & SA_NODEFER))
+	if (!(sa->sa_flags & SA_NODEFER))
 		sigaddset(&mask, sig);
 	sigorset(&mask, &mask, &uc->uc_sigmask);
 	pthread_sigmask(SIG_SETMASK, &mask, NULL);
-	if (b->sa.sa_flags & SA_SIGINFO)
-		b->sa.sa_sigaction(sig, si, uc);
+	if (sa->sa_flags & SA_SIGINFO)
+		sa->sa_sigaction(sig, si, uc);
 	else
-		b->sa.sa_handler(sig);
+		sa->sa_handler(sig);
 }
 
 /* The kernel's mapping allows it and the area does not: the application gets what the kernel would have said. */
@@ -300,9 +317,14 @@ void vmf__signal_install(int sig)
 /* Only if it is still ours: whoever installed one since may chain to us. */
 void vmf__signal_remove(int sig)
 {
+	struct before *b = before_of(sig);
 	struct sigaction now;
 
 	sigaction(sig, NULL, &now);
-	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == handler_of(sig))
-		sigaction(sig, &before_of(sig)->sa, NULL);
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == handler_of(sig)) {
+		sigaction(sig, &b->sa, NULL);
+	} else if (!b->left) {
+		b->below = b->sa;
+		b->left = true;
+	}
 }

@@ -141,7 +141,7 @@ long vmf__uffd_poison(int fd, uintptr_t va, size_t bytes, unsigned mode)
 	struct vmf__uffdio_poison p = { .range = { va, bytes }, .mode = mode };
 	int ret;
 
-	if (vmf__mask() & VMF__UF_POISON)
+	if (vmf__mask_last() & VMF__UF_POISON)
 		return -EINVAL;
 	ret = ioctl(fd, VMF__UFFDIO_POISON, &p);
 	return filled(ret, p.updated);

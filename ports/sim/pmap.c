@@ -241,8 +241,8 @@ static long enter_fill(struct sim_mmu *m, const struct vmf_run *run)
 	for (uint32_t i = 0; i < run->n; i++) {
 		int one;
 
-		memcpy(vmf__sim_bytes(m->sim, (vmf_pfn){ run->pfn.n + i }), vmf__sim_bytes(m->sim, (vmf_pfn){ run->from.n + i }),
-		       m->sim->page);
+		memcpy(vmf__sim_bytes(m->sim, (vmf_pfn){ run->pfn.n + i }),
+		       vmf__sim_bytes(m->sim, (vmf_pfn){ run->from.n + i }), m->sim->page);
 		one = enter_one(m, run, i, 0);
 		if (one < 0)
 			return i ? (long)i : one;

@@ -193,7 +193,8 @@ static void fork_private(struct stage *st, struct vmf_object *o, vmf_va va)
 		   "fork: the copy has the bytes, and its own from then on");
 	list_check(st, list_reads(st, va + 64, 1) && list_reads(st, list_page(va, 2) + 64, 0),
 		   "fork: the original has its own");
-	if (list_check(st, !map_private(st, o, 1, VMF_NOFORK, &not) && list_writes(st, not + 64, 1), "fork: an area not for it"))
+	if (list_check(st, !map_private(st, o, 1, VMF_NOFORK, &not) && list_writes(st, not + 64, 1),
+		       "fork: an area not for it"))
 		list_check(st, st->fork(st, child_fails, not), "fork: which the copy has not");
 	list_free(st, not, 1);
 }

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The tests of the Linux port inside an older kernel: Debian's own (6.1 in Debian 12), booted by QEMU with an initramfs of
-# busybox, the C library, and the test programs of a build.
+# The tests of the Linux port inside an older kernel: Debian's own (6.1 in Debian 12), booted by QEMU with an
+# initramfs of busybox, the C library, and the test programs of a build.
 #
 #	old_kernel.sh BUILD_DIR [all | "PROGRAM ARGUMENT..."...]
 #
@@ -89,7 +89,11 @@ root
 boot "$kernel" || { echo "FAILED: QEMU did not end in $limit s" >&2; tail -n 20 "$work/serial" >&2; exit 1; }
 tr -d '\r' <"$work/serial" >"$work/said"
 sed -n 's/^RESULT 0 /ok /p; s/^RESULT 77 /skip /p; s/^KERNEL /kernel /p' "$work/said"
-grep -q '^END$' "$work/said" || { echo "FAILED: the guest did not come to its end" >&2; tail -n 20 "$work/said" >&2; exit 1; }
+if ! grep -q '^END$' "$work/said"; then
+	echo "FAILED: the guest did not come to its end" >&2
+	tail -n 20 "$work/said" >&2
+	exit 1
+fi
 if grep -q '^RESULT' "$work/said" && ! grep '^RESULT' "$work/said" | grep -qvE '^RESULT (0|77) '; then
 	exit 0
 fi
