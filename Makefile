@@ -52,10 +52,14 @@ check: all
 check-metal: deps-metal all
 	$(MESON_TEST) -C $(BUILD) --suite metal
 
-check-all: deps check-gcc check-clang check-asan check-tsan
+check-all: deps check-gcc check-long check-clang check-asan check-tsan
 
 check-gcc: all
-	$(MESON_TEST) -C $(BUILD)
+	$(MESON_TEST) -C $(BUILD) --no-suite long
+
+# What a busy machine may disturb.
+check-long: all
+	$(MESON_TEST) -C $(BUILD) --suite long
 
 check-clang: $(BUILD)-clang/build.ninja
 	ninja -C $(BUILD)-clang -j $(JOBS)
@@ -109,7 +113,7 @@ abi abi-update: all
 	scripts/abi $(if $(findstring update,$@),update,check) $(BUILD)/libvmfault.so
 
 coverage:
-	scripts/deps build coverage
+	scripts/deps build
 	scripts/coverage $(BUILD)-cov
 
 # What they find new is kept in build/fuzz.

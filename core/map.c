@@ -181,6 +181,10 @@ static int code_err(struct vmf_result r)
 {
 	if (r.code == VMF_OOM)
 		return -VMF_ENOMEM;
+	if (r.why == VMF_WHY_LAYOUT)
+		return r.code == VMF_SIGSEGV ? -VMF_EGONE : -VMF_EAGAIN;
+	if (r.why == VMF_WHY_ATTR)
+		return -VMF_ENOSYS;
 	if (r.code == VMF_SIGBUS)
 		return r.why == VMF_WHY_IOERR ? -VMF_EIO : -VMF_EFAULT;
 	return r.code == VMF_OK ? 0 : -VMF_EPERM;

@@ -287,30 +287,61 @@ static void length_set(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 	}
 }
 
+static bool page_kept(const struct vmf__page *page)
+{
+	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
+
+	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING || (page && vmf__load(&page->word) & VMF__P_LEAVING);
+}
+
+/* On its way back to the backing, or perhaps out of here: whoever is at it ends that, one way or the other. */
+static bool page_away(const struct vmf__page *page)
+{
+	return page_kept(page) && (vmf__state(page) == VMF_WRITING || vmf__state(page) == VMF_FILLING);
+}
+
+static bool pages_any(struct vmf_object *o, vmf_pgoff first, bool (*is)(const struct vmf__page *))
+{
+	vmf_pgoff at = vmf__page_next(o, first, o->room);
+
+	while (at < o->room && !is(vmf__page_at(o, at)))
+		at = vmf__page_next(o, at + 1, o->room);
+	return at < o->room;
+}
+
 /* What is on its way back was written before the truncation: that has to be over before anybody makes the backing, or
  * the object, longer again. */
-static void writing_wait(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
+static void away_wait(struct vmf_object *o, vmf_pgoff first)
 {
 	for (;;) {
 		uint32_t seq = vmf_wait_seq(&o->changed);
-		vmf_pgoff at = vmf__page_next(o, first, end);
 
-		while (at < end && vmf__state(vmf__page_at(o, at)) != VMF_WRITING)
-			at = vmf__page_next(o, at + 1, end);
-		if (at >= end)
+		if (!pages_any(o, first, page_away))
 			return;
 		(void)o->port->host->wait(o->port->self, &o->changed.seq, seq, 0, false);
 	}
 }
 
+/* Past the end nothing comes any more; but a page that somebody else is reclaiming stays if he cannot hide it. */
+static int drop_past(struct vmf_object *o, vmf_pgoff pages)
+{
+	uint64_t dropped = 0;
+	int err = 0;
+
+	while (!err && pages_any(o, pages, page_kept)) {
+		away_wait(o, pages);
+		err = pages_drop(o, pages, o->room, DROP_ALL, &dropped);
+	}
+	return err;
+}
+
 /* Up to all of its room: what an earlier call could not hide is still there. */
 static int shrink(struct vmf_object *o, uint64_t pages)
 {
-	uint64_t dropped = 0;
 	int hidden = vmf__object_hide(o, pages, o->room - pages), err;
 
-	writing_wait(o, o->bytes >> o->port->shift, o->room);
-	err = pages_drop(o, pages, o->room, DROP_ALL, &dropped);
+	away_wait(o, o->bytes >> o->port->shift);
+	err = drop_past(o, pages);
 	return hidden ? hidden : err;
 }
 
@@ -318,10 +349,8 @@ static int shrink(struct vmf_object *o, uint64_t pages)
  * Nobody can fault there yet. */
 static int finish_shrinking(struct vmf_object *o, uint64_t old)
 {
-	uint64_t dropped = 0;
-
-	writing_wait(o, old, o->room);
-	return pages_drop(o, old, o->room, DROP_ALL, &dropped);
+	away_wait(o, old);
+	return drop_past(o, old);
 }
 
 /* Sets the length; from then on nobody enters what he learnt of another one. */

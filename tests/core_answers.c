@@ -30,6 +30,7 @@ static enum vmf_code ask(const struct vmf_req *req, struct vmf_ans *ans)
 
 static const struct vmf_ops fault_ops = { .size = sizeof(fault_ops), .fault = ask };
 static const struct vmf_ops nopage_ops = { .size = sizeof(nopage_ops), .nopage = ask };
+static const struct vmf_ops nopfn_ops = { .size = sizeof(nopfn_ops), .nopfn = ask };
 
 static void driver_open(struct driver *d, struct rig *r, const struct vmf_ops *ops, vmf_handler *answer)
 {
@@ -114,22 +115,32 @@ static enum vmf_code read_only(const struct vmf_req *req, struct vmf_ans *ans)
 	return VMF_OK;
 }
 
-/* A frame that may only be read is no answer to a write, and goes back. */
+static enum vmf_code read_only_pfn(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	ans->pfn.n = VMF_SIM_DEVICE + req->off;
+	ans->n = 1;
+	ans->prot = VMF_R;
+	return VMF_OK;
+}
+
+/* What may only be read is no answer to a write; a frame goes back. */
 static void less_than_was_asked_for(void)
 {
 	struct driver d;
 	struct rig r;
 	vmf_va at;
 
-	rig_open(&r, VMF_BY_ADDRESS);
-	driver_open(&d, &r, &nopage_ops, read_only);
-	at = driver_map(&d, (struct vmf_map){ .flags = VMF_SHARED });
-	CHECK_RESULT(vmf_sim_store(r.space, at, "x", 1), VMF_SIGSEGV, VMF_WHY_PROT);
-	CHECK(!rig_present(&r, at));
-	CHECK_EQ(rig_free_frames(&r), RAM);
-	CHECK_EQ(rig_byte(&r, at), 0);
-	driver_close(&d, at);
-	rig_close(&r);
+	for (unsigned pfn = 0; pfn < 2; pfn++) {
+		rig_open(&r, VMF_BY_ADDRESS);
+		driver_open(&d, &r, pfn ? &nopfn_ops : &nopage_ops, pfn ? read_only_pfn : read_only);
+		at = driver_map(&d, (struct vmf_map){ .flags = VMF_SHARED, .attr = uncached });
+		CHECK_RESULT(vmf_sim_store(r.space, at, "x", 1), VMF_SIGSEGV, VMF_WHY_PROT);
+		CHECK(!rig_present(&r, at));
+		CHECK_EQ(rig_free_frames(&r), RAM);
+		CHECK_EQ(rig_byte(&r, at), 0);
+		driver_close(&d, at);
+		rig_close(&r);
+	}
 }
 
 static enum vmf_code pfns_outside(const struct vmf_req *req, struct vmf_ans *ans)

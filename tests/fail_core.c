@@ -260,16 +260,7 @@ static void world_same(void)
 /* POPULATE and BOLT hand on what a fault came to. */
 static int of_fault(void)
 {
-	switch (failing.kind == ENTER ? failing.error : 0) {
-	case VMF_ENOMEM:
-		return -VMF_ENOMEM;
-	case VMF_EGONE:
-		return -VMF_EPERM;
-	case 0:
-		return 0;
-	default:
-		return -VMF_EFAULT;
-	}
+	return failing.error == VMF_EEXIST || failing.error == VMF_EFAULT ? -VMF_EFAULT : -failing.error;
 }
 
 static bool says(int err)
@@ -284,7 +275,7 @@ static bool says(int err)
 	case SLOT:
 		return err == -VMF_ENOMEM;
 	case ENTER:
-		return err == -failing.error || err == of_fault();
+		return err == -failing.error || err == of_fault(); /* RAW: the pmap's own word */
 	case START:
 	case READ:
 	case READ_SHORT:

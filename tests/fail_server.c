@@ -160,24 +160,42 @@ static void lines_begin(void)
 	dup2(lines, 2);
 }
 
-static const char *lines_end(void)
+static const char *lines_now(void)
 {
 	static char text[16384];
-	ssize_t n;
+	ssize_t n = __real_pread64(lines, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+/* On stderr, and more than that it waits for its clients? */
+static bool says_why(const char *text)
+{
+	for (const char *line = text, *end; *line; line = end) {
+		end = line + strcspn(line, "\n") + 1;
+		if (!strncmp(line, "vmfault serve:", 14) && !memmem(line, (size_t)(end - line), "no new clients", 14))
+			return true;
+	}
+	return false;
+}
+
+static const char *lines_end(void)
+{
+	const char *text = lines_now();
 
 	fflush(NULL);
 	dup2(out, 1);
 	dup2(err_out, 2);
-	n = __real_pread64(lines, text, sizeof(text) - 1, 0);
-	text[n > 0 ? n : 0] = '\0';
 	close(lines);
 	return text;
 }
 
-/* Has the client ended?  After a failure it may be held for good: then it is not waited for as long. */
+/* Has the client ended?  It may be held for good after a failure that was said. */
 static bool ended(pid_t pid, int *status)
 {
-	for (int ms = 0, hit = 0; ms < 10000 && hit < 200 && !atomic_load(&server.over); ms++, hit += failing_hit()) {
+	for (int ms = 0, said = 0; ms < 10000 && said < 20 && !atomic_load(&server.over); ms++) {
+		said += failing_hit() && ms % 10 == 0 && says_why(lines_now());
 		if (waitpid(pid, status, WNOHANG) == pid)
 			return true;
 		usleep(1000);
@@ -218,17 +236,6 @@ static void server_end(void)
 	pthread_join(server.thread, NULL);
 	failing_quiet(true);
 	swallow_signals();
-}
-
-/* Of anything but that it waits for its clients. */
-static bool says_why(const char *text)
-{
-	for (const char *line = text, *end; *line; line = end) {
-		end = line + strcspn(line, "\n") + 1;
-		if (!memmem(line, (size_t)(end - line), "no new clients", 14))
-			return true;
-	}
-	return false;
 }
 
 /* A start that failed says why; and the next one works. */
@@ -326,6 +333,7 @@ int main(int argc, char **argv)
 	snprintf(image, sizeof(image), "%s/image", dir);
 	snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
 	image_make(image, 0, PAGES);
+	failcalls_no_esrch = true; /* it would be believed, and the client's descriptor closed */
 	failing.kinds = kinds;
 	failing.n = ALL;
 	failing.listed = listed;

@@ -3,6 +3,7 @@
  * The Linux port: what its calls refuse, which calls are for spaces of this process and which for another's, and what
  * its pmap says of the pages that it shows, each kind of window with a userfaultfd and without.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include "linuxrig.h"
 #include "ports/linux/local.h"
@@ -231,10 +232,84 @@ static void raw_entries_are_said(void)
 		CHECK_EQ(e.attr.type, VMF_WB);
 		CHECK_EQ(e.prot, VMF_R | VMF_W);
 		CHECK(!entry_at(&r, at).present);
+		/* vmf_touch() knows what is there, and brings the rest. */
+		CHECK_OK(vmf_touch(at, PAGES * PAGE, VMF_W));
+		CHECK_EQ(rig_stats(&r).faults, PAGES);
+		CHECK(entry_at(&r, at + 3 * PAGE).present);
 		rig_unmap(&r, at, PAGES);
 		vmf_object_put(o);
 	}
 	close(file);
+}
+
+/* ------------------------------------------------------------------------------------ signals that are sent */
+
+static _Atomic pid_t caught_by, sent_by;
+
+static void note_thread(int sig, siginfo_t *si, void *uc)
+{
+	(void)sig, (void)uc;
+	atomic_store(&sent_by, si->si_pid);
+	atomic_store(&caught_by, (pid_t)syscall(SYS_gettid));
+}
+
+/* A thread of the library's, by its name; 0: none. */
+static pid_t thread_called(const char *name)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	struct dirent *d;
+	pid_t found = 0;
+
+	CHECK(tasks);
+	while ((d = readdir(tasks)) && !found) {
+		char path[300], is[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+		f = fopen(path, "r");
+		if (f && fgets(is, sizeof(is), f) && !strcmp(is, name))
+			found = atoi(d->d_name);
+		if (f)
+			fclose(f);
+	}
+	closedir(tasks);
+	return found;
+}
+
+/* By tgkill(), and by sigqueue(). */
+static void send_to(pid_t thread, bool queue)
+{
+	siginfo_t si = { .si_signo = SIGBUS, .si_code = SI_QUEUE };
+
+	si.si_pid = getpid();
+	if (queue)
+		CHECK(!syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, SIGBUS, &si));
+	else
+		CHECK(!syscall(SYS_tgkill, getpid(), thread, SIGBUS));
+}
+
+/* A SIGBUS that somebody sends is the application's business, on a thread of the application's, whichever it meets. */
+static void what_is_sent_is_for_the_application(void)
+{
+	struct sigaction sa = { .sa_flags = SA_SIGINFO }, was;
+	struct rig r;
+	pid_t ours = 0;
+
+	sa.sa_sigaction = note_thread;
+	sigaction(SIGBUS, &sa, &was);
+	rig_open(&r, VMF_THREADED);
+	if (!vmtest_lacks(vmf_linux_lacks(r.space) & VMF_LACKS_PRIVATE, "without userfaultfd there are no threads")) {
+		CHECK_SOON((ours = thread_called("vmfault\n")) != 0);
+		for (unsigned queue = 0; queue < 2; queue++) {
+			atomic_store(&caught_by, 0);
+			send_to(ours, queue);
+			CHECK_SOON(atomic_load(&caught_by) != 0);
+			CHECK_EQ(atomic_load(&caught_by), getpid());
+			CHECK_EQ(atomic_load(&sent_by), getpid());
+		}
+	}
+	rig_close(&r);
+	sigaction(SIGBUS, &was, NULL);
 }
 
 static const struct vmtest tests[] = {
@@ -244,6 +319,7 @@ static const struct vmtest tests[] = {
 	VMTEST(a_device_is_no_memory),
 	VMTEST(what_is_shown_is_said),
 	VMTEST(raw_entries_are_said),
+	VMTEST(what_is_sent_is_for_the_application),
 };
 
 int main(int argc, char **argv)

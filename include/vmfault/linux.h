@@ -118,7 +118,9 @@ struct vmf_linux_space {
 };
 /* A space in this process.  config NULL: threaded, one thread. */
 int vmf_linux_space(struct vmf_port *, struct vmf_space **, const struct vmf_linux_space *config);
-/* Unmaps everything, ends the threads.  => sleeps.  No thread is in a fault of it. */
+/* Unmaps everything, ends the threads.  => sleeps.  No thread is in a fault of it.  (What the kernel will not unmap is
+ * left without access; if it will not do that either, the userfaultfd stays open, since absent pages would become
+ * zeroes.) */
 void vmf_linux_space_close(struct vmf_space *);
 /* Bytes of stack that the handler of SIGBUS needs for a fault in context, a vmf_revoke() by the driver's handler
  * included (x86-64, optimised; tests/abi_stack.c measures it).  Beside it come the kernel's frame (1 to 3.5 KiB, and 8

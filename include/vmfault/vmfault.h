@@ -373,7 +373,8 @@ int vmf_object_backed(struct vmf_port *, struct vmf_object **, const struct vmf_
  * what it shows (ask again).  One at a time for an object.  => sleeps */
 int vmf_object_resize(struct vmf_object *);
 /* Writes the dirty pages of the range back and waits.  0; -VMF_EIO: at least one write failed, and those pages are
- * dirty again (*err: the backing's first error number, err may be NULL).  => sleeps */
+ * dirty again (*err: the backing's first error number, err may be NULL); -VMF_ENOMEM, or what a pmap said that could
+ * not write-protect them: they are still dirty.  => sleeps */
 int vmf_sync(struct vmf_object *, vmf_pgoff first, uint64_t pages, int *err);
 /* Forgets the clean pages of the range that nobody needs at the moment; returns how many.  => any lock */
 uint64_t vmf_reclaim(struct vmf_object *, vmf_pgoff first, uint64_t pages);
@@ -390,7 +391,10 @@ enum vmf_state vmf_page_state(struct vmf_object *, vmf_pgoff); /* of now; => any
 
 /* -------------------------------------------------------------------------------------------- spaces */
 
-int vmf_map(struct vmf_space *, struct vmf_object *, const struct vmf_map *, vmf_va *at); /* => sleeps */
+/* -VMF_EINVAL, -VMF_E2BIG; -VMF_EPERM: writable, and the object is not; what ops.map said; -VMF_EEXIST, -VMF_ENOSPC:
+ * no room; -VMF_ENOMEM; -VMF_ENOSYS: no such window here; -VMF_EAGAIN: the layout keeps changing.  Of a page that could
+ * not be had at map time: -VMF_EIO: its backing failed; -VMF_EGONE; else -VMF_EFAULT or -VMF_EPERM.  => sleeps */
+int vmf_map(struct vmf_space *, struct vmf_object *, const struct vmf_map *, vmf_va *at);
 /* Every area in the range is unmapped, those that reach out of it are cut.  0 also if there are none.  A driver that
  * refuses a cut: its error, and nothing has changed.  A pmap that cannot: areas below the one it failed on are gone,
  * that one and the others are as before (bytes by copy could not be brought back).  -VMF_EDEADLK from a handler of an

@@ -175,11 +175,14 @@ static void handler_leave(const sigset_t *outside)
 	vmf__self()->handling--;
 }
 
-/* What somebody sent is for a thread of the application's: ours may hold a lock, and its handler may do anything. */
+/* What somebody sent is for a thread of the application's: ours may hold a lock, and its handler may do anything.  The
+ * kernel lets no thread say to another that a signal comes from kill() or tgkill(); from sigqueue() it may. */
 static bool pass_on(int sig, siginfo_t *si)
 {
 	if (!vmf__self()->masked || si->si_code > 0 || si->si_code == VMF__SI_FAILED)
 		return false;
+	if (si->si_code == SI_USER || si->si_code == SI_TKILL)
+		si->si_code = SI_QUEUE;
 	(void)syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), sig, si);
 	return true;
 }
