@@ -52,7 +52,7 @@ check: all
 check-metal: deps-metal all
 	$(MESON_TEST) -C $(BUILD) --suite metal
 
-check-all: deps check-gcc check-long check-clang check-asan check-tsan
+check-all: deps check-gcc check-clang check-asan check-tsan
 
 check-gcc: all
 	$(MESON_TEST) -C $(BUILD) --no-suite long
@@ -137,4 +137,4 @@ deps-metal:
 clean:
 	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov
 
-.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-clang check-asan check-tsan bench bench-update insn-check insn-update demo install deps deps-metal clean
+.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-long check-clang check-asan check-tsan bench bench-update insn-check insn-update demo install deps deps-metal clean
