@@ -533,6 +533,7 @@ static void file(void)
 	sync_all(o, object);
 	store(at + 2 * PAGE, 'z');
 	(void)vmf_reclaim(o, 0, PAGES);
+	protect(at + 3 * PAGE, 6, VMF_R | VMF_W); /* of four areas: the first ones change, and change back */
 	load(at + 14 * PAGE);
 	sync_all(o, object);
 	at = map(o, object, 0, VMF_LAZY, VMF_R | VMF_W);

@@ -42,59 +42,60 @@ enum call {
 #define NO_FD EMFILE, ENFILE, ENOMEM
 /* once in a while each of them; who waits for the layout, or for a signal, does so for seconds */
 #define CALL_KINDS \
-	[UFFD_OPEN] = { "userfaultfd", ERRORS(NO_FD, EPERM, ENOSYS) }, \
-	[UFFD_DEVICE] = { "open-dev", ERRORS(ENOENT, EACCES) }, \
-	[UFFD_NEW] = { "ioctl-NEW", ERRORS(NO_FD) }, \
-	[UFFD_API_] = { "ioctl-API", ERRORS(EINVAL) }, \
-	[UFFD_REGISTER] = { "ioctl-REGISTER", ERRORS(ENOMEM, EINVAL, EBUSY, EPERM) }, \
-	[UFFD_UNREGISTER] = { "ioctl-UNREGISTER", ERRORS(ENOMEM, EINVAL) }, \
-	[UFFD_COPY] = { "ioctl-COPY", \
-		ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
+	[UFFD_OPEN] = { .name = "userfaultfd", .errors = ERRORS(NO_FD, EPERM, ENOSYS) }, \
+	[UFFD_DEVICE] = { .name = "open-dev", .errors = ERRORS(ENOENT, EACCES) }, \
+	[UFFD_NEW] = { .name = "ioctl-NEW", .errors = ERRORS(NO_FD) }, \
+	[UFFD_API_] = { .name = "ioctl-API", .errors = ERRORS(EINVAL) }, \
+	[UFFD_REGISTER] = { .name = "ioctl-REGISTER", .errors = ERRORS(ENOMEM, EINVAL, EBUSY, EPERM) }, \
+	[UFFD_UNREGISTER] = { .name = "ioctl-UNREGISTER", .errors = ERRORS(ENOMEM, EINVAL) }, \
+	[UFFD_COPY] = { .name = "ioctl-COPY", \
+		.errors = ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
 			AWHILE(EINTR), THERE, PART) }, \
-	[UFFD_ZERO] = { "ioctl-ZEROPAGE", \
-		ERRORS(AWHILE(EAGAIN), ENOMEM, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), \
+	[UFFD_ZERO] = { .name = "ioctl-ZEROPAGE", \
+		.errors = ERRORS(AWHILE(EAGAIN), ENOMEM, AWHILE(ENOENT), AWHILE(ESRCH), AWHILE(EINTR), \
 			THERE, ONCE(ABSENT), PART) }, \
-	[UFFD_CONT] = { "ioctl-CONTINUE", \
-		ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
+	[UFFD_CONT] = { .name = "ioctl-CONTINUE", \
+		.errors = ERRORS(AWHILE(EAGAIN), ENOMEM, EFAULT, AWHILE(ENOENT), AWHILE(ESRCH), \
 			AWHILE(EINTR), THERE, PART) }, \
-	[UFFD_WP] = { "ioctl-WRITEPROTECT", ERRORS(AWHILE(EAGAIN), AWHILE(ENOENT), ENOMEM, AWHILE(ESRCH)) }, \
-	[UFFD_CHANGING] = { "ioctl-changing", ERRORS(AWHILE(EAGAIN)) }, \
-	[UFFD_POISON] = { "ioctl-POISON", \
-		ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), AWHILE(ENOMEM), AWHILE(ESRCH), \
+	[UFFD_WP] = { .name = "ioctl-WRITEPROTECT", \
+		.errors = ERRORS(AWHILE(EAGAIN), AWHILE(ENOENT), ENOMEM, AWHILE(ESRCH)) }, \
+	[UFFD_CHANGING] = { .name = "ioctl-changing", .errors = ERRORS(AWHILE(EAGAIN)) }, \
+	[UFFD_POISON] = { .name = "ioctl-POISON", \
+		.errors = ERRORS(AWHILE(EAGAIN), THERE, AWHILE(ENOENT), AWHILE(ENOMEM), AWHILE(ESRCH), \
 			EINVAL) }, \
-	[UFFD_READ] = { "read-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
-	[UFFD_READV] = { "preadv2-uffd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN), EOPNOTSUPP) }, \
-	[BARRIER_REGISTER] = { "membarrier-register", ERRORS(ENOSYS, EPERM, ENOMEM) }, \
-	[BARRIER] = { "membarrier", ERRORS(AWHILE(ENOMEM)) }, \
-	[FUTEX] = { "futex", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
-	[MMAP] = { "mmap", ERRORS(ENOMEM, EAGAIN) }, \
-	[MMAP_FIXED] = { "mmap-fixed", ERRORS(ENOMEM, EAGAIN) }, \
-	[MUNMAP] = { "munmap", ERRORS(ENOMEM) }, \
-	[MPROTECT] = { "mprotect", ERRORS(ENOMEM) }, \
-	[DONTFORK] = { "madvise-DONTFORK", ERRORS(EAGAIN, ENOMEM) }, \
-	[DONTNEED] = { "madvise-DONTNEED", ERRORS(EAGAIN, EINVAL) }, \
-	[WIPEONFORK] = { "madvise-WIPEONFORK", ERRORS(EAGAIN) }, \
-	[MEMFD] = { "memfd_create", ERRORS(NO_FD) }, \
-	[FTRUNCATE] = { "ftruncate", ERRORS(ENOMEM, ENOSPC, AWHILE(EINTR)) }, \
-	[PUNCH] = { "fallocate-punch", ERRORS(AWHILE(EINTR), ENOMEM, ENOSPC) }, \
-	[SEAL] = { "fcntl-ADD_SEALS", ERRORS(EBUSY, EPERM) }, \
-	[DUP] = { "fcntl-DUPFD", ERRORS(EMFILE) }, \
-	[GETFL] = { "fcntl-SETFL", ERRORS(EPERM) }, \
-	[PAGEMAP] = { "pread-pagemap", ERRORS(EINTR, EIO, ENOMEM, PART) }, \
-	[PREAD] = { "pread", ERRORS(EIO, AWHILE(EINTR), AWHILE(EAGAIN), ENOMEM, ONCE(PART), NOTHING) }, \
-	[PWRITE] = { "pwrite", ERRORS(EIO, ENOSPC, AWHILE(EINTR), ONCE(PART), NOTHING) }, \
-	[FILE_OPEN] = { "open", ERRORS(NO_FD, ENOENT, EACCES, EINTR) }, \
-	[FSTAT] = { "fstat", ERRORS(EIO, EOVERFLOW) }, \
-	[LSEEK] = { "lseek", ERRORS(EINVAL, EIO) }, \
-	[FDATASYNC] = { "fdatasync", ERRORS(EIO, ENOSPC, AWHILE(EINTR)) }, \
-	[EVENT_READ] = { "read-eventfd", ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
-	[EVENTFD] = { "eventfd", ERRORS(NO_FD) }, \
-	[SIGNALFD] = { "signalfd", ERRORS(NO_FD) }, \
-	[PPOLL] = { "poll", ERRORS(AWHILE(EINTR), AWHILE(ENOMEM)) }, \
-	[THREAD] = { "pthread_create", ERRORS(EAGAIN) }, \
-	[VM_READ] = { "process_vm_readv", ERRORS(EFAULT, ENOMEM, EPERM) }, \
-	[READLINK] = { "readlink", ERRORS(ENOENT, EACCES, ENOMEM) }, \
-	[ALLOC] = { "alloc", ERRORS(ENOMEM) }
+	[UFFD_READ] = { .name = "read-uffd", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
+	[UFFD_READV] = { .name = "preadv2-uffd", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN), EOPNOTSUPP) }, \
+	[BARRIER_REGISTER] = { .name = "membarrier-register", .errors = ERRORS(ENOSYS, EPERM, ENOMEM) }, \
+	[BARRIER] = { .name = "membarrier", .errors = ERRORS(AWHILE(ENOMEM)) }, \
+	[FUTEX] = { .name = "futex", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
+	[MMAP] = { .name = "mmap", .errors = ERRORS(ENOMEM, EAGAIN) }, \
+	[MMAP_FIXED] = { .name = "mmap-fixed", .errors = ERRORS(ENOMEM, EAGAIN) }, \
+	[MUNMAP] = { .name = "munmap", .errors = ERRORS(ENOMEM) }, \
+	[MPROTECT] = { .name = "mprotect", .errors = ERRORS(ENOMEM) }, \
+	[DONTFORK] = { .name = "madvise-DONTFORK", .errors = ERRORS(EAGAIN, ENOMEM) }, \
+	[DONTNEED] = { .name = "madvise-DONTNEED", .errors = ERRORS(EAGAIN, EINVAL) }, \
+	[WIPEONFORK] = { .name = "madvise-WIPEONFORK", .errors = ERRORS(EAGAIN) }, \
+	[MEMFD] = { .name = "memfd_create", .errors = ERRORS(NO_FD) }, \
+	[FTRUNCATE] = { .name = "ftruncate", .errors = ERRORS(ENOMEM, ENOSPC, AWHILE(EINTR)) }, \
+	[PUNCH] = { .name = "fallocate-punch", .errors = ERRORS(AWHILE(EINTR), ENOMEM, ENOSPC) }, \
+	[SEAL] = { .name = "fcntl-ADD_SEALS", .errors = ERRORS(EBUSY, EPERM) }, \
+	[DUP] = { .name = "fcntl-DUPFD", .errors = ERRORS(EMFILE) }, \
+	[GETFL] = { .name = "fcntl-SETFL", .errors = ERRORS(EPERM) }, \
+	[PAGEMAP] = { .name = "pread-pagemap", .errors = ERRORS(EINTR, EIO, ENOMEM, PART) }, \
+	[PREAD] = { .name = "pread", .errors = ERRORS(EIO, AWHILE(EINTR), AWHILE(EAGAIN), ENOMEM, ONCE(PART), NOTHING) }, \
+	[PWRITE] = { .name = "pwrite", .errors = ERRORS(EIO, ENOSPC, AWHILE(EINTR), ONCE(PART), NOTHING) }, \
+	[FILE_OPEN] = { .name = "open", .errors = ERRORS(NO_FD, ENOENT, EACCES, EINTR) }, \
+	[FSTAT] = { .name = "fstat", .errors = ERRORS(EIO, EOVERFLOW) }, \
+	[LSEEK] = { .name = "lseek", .errors = ERRORS(EINVAL, EIO) }, \
+	[FDATASYNC] = { .name = "fdatasync", .errors = ERRORS(EIO, ENOSPC, AWHILE(EINTR)) }, \
+	[EVENT_READ] = { .name = "read-eventfd", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
+	[EVENTFD] = { .name = "eventfd", .errors = ERRORS(NO_FD) }, \
+	[SIGNALFD] = { .name = "signalfd", .errors = ERRORS(NO_FD) }, \
+	[PPOLL] = { .name = "poll", .errors = ERRORS(AWHILE(EINTR), AWHILE(ENOMEM)) }, \
+	[THREAD] = { .name = "pthread_create", .errors = ERRORS(EAGAIN) }, \
+	[VM_READ] = { .name = "process_vm_readv", .errors = ERRORS(EFAULT, ENOMEM, EPERM) }, \
+	[READLINK] = { .name = "readlink", .errors = ERRORS(ENOENT, EACCES, ENOMEM) }, \
+	[ALLOC] = { .name = "alloc", .errors = ERRORS(ENOMEM) }
 
 static const char *call_error(int error)
 {
