@@ -6,6 +6,7 @@
 #	make check       the fast tests
 #	make check-all   every test: also clang, sanitizers, cross compiles, QEMU
 #	make check-metal the bare-metal ports, under QEMU
+#	make seeds       the table of docs/SEEDS.md: what the two documents ask for, port by port
 #	make model       random sequences of operations against the model, each time others, for some minutes
 #	make mutate      takes each guard out, and sees its test fail: some twenty minutes
 #	make soak        eight threads do everything at once for SOAK_SECONDS (600) on each port
@@ -56,6 +57,9 @@ check-all: deps check-gcc check-clang check-asan check-tsan
 
 check-gcc: all
 	$(MESON_TEST) -C $(BUILD) --no-suite long
+
+seeds: all
+	scripts/seeds $(BUILD)
 
 # What a busy machine may disturb.
 check-long: all
@@ -137,4 +141,4 @@ deps-metal:
 clean:
 	rm -rf $(BUILD) $(BUILD)-clang $(BUILD)-asan $(BUILD)-tsan $(BUILD)-cov
 
-.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-long check-clang check-asan check-tsan bench bench-update insn-check insn-update demo install deps deps-metal clean
+.PHONY: all coverage fuzz abi abi-update amalgam model mutate soak check check-metal check-all check-gcc check-long seeds check-clang check-asan check-tsan bench bench-update insn-check insn-update demo install deps deps-metal clean

@@ -226,6 +226,8 @@ int vmf_file_object(struct vmf_port *port, struct vmf_object **out, const char *
 	struct file *f;
 	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_file_config, around)) : 0;
 
+	if (!port || !out || !path)
+		return -VMF_EINVAL;
 	if (err)
 		return err;
 	f = file_new(port, path, c.flags & VMF_RDONLY, &err);

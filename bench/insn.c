@@ -12,6 +12,7 @@
 #include <vmfault/sim.h>
 
 #define PAGE 4096u
+#define DEVICE_PAGES 256u /* of the simulated machine */
 #define PAGES 512u /* no more than the reserves of a new space are good for, so that no fault has to be asked twice */
 
 struct rig {
@@ -65,8 +66,7 @@ static enum vmf_code show_frame(const struct vmf_req *req, struct vmf_ans *ans)
 
 static enum vmf_code show_pfn(const struct vmf_req *req, struct vmf_ans *ans)
 {
-	(void)req;
-	ans->pfn.n = VMF_SIM_DEVICE;
+	ans->pfn.n = VMF_SIM_DEVICE + req->off % DEVICE_PAGES;
 	ans->n = 1;
 	return VMF_OK;
 }
@@ -100,21 +100,23 @@ struct kind {
 	const struct vmf_ops *ops; /* NULL: a backing */
 	uint8_t store, access, warm; /* warm: what touches every page first; 0: nothing does */
 	uint8_t flags, expect;       /* flags: of the trap; expect: flags of the result */
-	bool stream, private, forget; /* forget: what was entered when warm is revoked */
+	bool stream, private;
+	enum { NO, REVOKE, EVICT } forget; /* what was entered when warm: by the driver, or by the pmap for itself */
 	uint32_t around;
 };
 static const struct kind kinds[] = {
-	{ "nopage", &frames, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, 0, 1 },
-	{ "nopfn", &pfns, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, 0, 1 },
-	{ "zero", &nothing, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, 0, 1 },
-	{ "zero-there", &nothing, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, 0, 0, 0, 1, 1 },
+	{ "nopage", &frames, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, NO, 1 },
+	{ "nopfn", &pfns, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, NO, 1 },
+	{ "nopfn-again", &pfns, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, 0, 0, 0, EVICT, 1 },
+	{ "zero", &nothing, VMF_BY_ADDRESS, VMF_R, 0, 0, 0, 0, 0, NO, 1 },
+	{ "zero-there", &nothing, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, 0, 0, 0, REVOKE, 1 },
 	{ "spurious", &nothing, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, VMF_SPURIOUS, 0, 0, 0, 1 },
 	{ "mkwrite", &announced, VMF_BY_ADDRESS, VMF_W, VMF_R, VMF_TRAP_WP, VMF_SPURIOUS, 0, 0, 0, 1 },
 	{ "read", NULL, VMF_BY_ADDRESS, VMF_R, 0, 0, VMF_MAJOR, 0, 0, 0, 1 },
 	{ "read-16", NULL, VMF_BY_ADDRESS, VMF_R, 0, 0, VMF_MAJOR, 0, 0, 0, 16 },
-	{ "there", NULL, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, 0, 0, 0, 1, 1 },
-	{ "there-offset", NULL, VMF_BY_OFFSET, VMF_R, VMF_R, 0, 0, 0, 0, 1, 1 },
-	{ "there-16", NULL, VMF_BY_OFFSET, VMF_R, VMF_R, 0, 0, 0, 0, 1, 16 },
+	{ "there", NULL, VMF_BY_ADDRESS, VMF_R, VMF_R, 0, 0, 0, 0, REVOKE, 1 },
+	{ "there-offset", NULL, VMF_BY_OFFSET, VMF_R, VMF_R, 0, 0, 0, 0, REVOKE, 1 },
+	{ "there-16", NULL, VMF_BY_OFFSET, VMF_R, VMF_R, 0, 0, 0, 0, REVOKE, 16 },
 	{ "read-offset", NULL, VMF_BY_OFFSET, VMF_R, 0, 0, VMF_MAJOR, 0, 0, 0, 1 },
 	{ "dirty", NULL, VMF_BY_ADDRESS, VMF_W, VMF_R, VMF_TRAP_WP, VMF_SPURIOUS, 0, 0, 0, 1 },
 	{ "stream", NULL, VMF_BY_COPY, VMF_R, 0, 0, VMF_MAJOR, 1, 1, 0, 1 },
@@ -156,8 +158,10 @@ static void warm(struct rig *r, const struct kind *k)
 	for (uint32_t i = 0; i < PAGES; i++)
 		if (vmf_sim_load(r->space, r->at + (vmf_va)i * PAGE, &byte, 1).code != VMF_OK)
 			must("vmf_sim_load", -VMF_EFAULT);
-	if (k->forget)
+	if (k->forget == REVOKE)
 		must("vmf_revoke", vmf_revoke(r->object, 0, PAGES));
+	if (k->forget == EVICT)
+		vmf_sim_forget(r->space, r->at, PAGES);
 }
 
 /* Every `around`th page, until there were n, or one is not what it should be: returns how many were. */

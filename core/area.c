@@ -11,11 +11,21 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 	if (!a)
 		return NULL;
 	*a = *like;
+	a->interval = NULL;
+	if (a->action == VMF_RAW) {
+		a->interval = vmf__alloc(port, sizeof(*a->interval));
+		if (!a->interval) {
+			vmf__free(port, a, sizeof(*a));
+			return NULL;
+		}
+		a->interval->area = a;
+	}
 	a->off = like->off + ((va - like->va) >> port->shift);
 	a->raw.n += (va - like->va) >> port->shift;
 	a->va = va;
 	a->pages = pages;
 	a->refs = 1;
+	a->real = a;
 	a->may = like->prot;
 	a->told = 0;
 	a->next = NULL;
@@ -34,6 +44,7 @@ void vmf_area_put(struct vmf_area *a)
 		return;
 	o = a->object;
 	overlay = a->overlay;
+	vmf__free(o->port, a->interval, sizeof(*a->interval));
 	vmf__free(o->port, a, sizeof(*a));
 	vmf__overlay_put(overlay);
 	vmf_object_put(o);
@@ -61,6 +72,7 @@ void vmf__area_link(struct vmf_area *a)
 {
 	struct vmf_object *o = a->object;
 
+	vmf__alias_area(a, true);
 	vmf_lock_take(o->port, &o->areas_lock);
 	a->next = o->areas;
 	a->link = &o->areas;
@@ -79,6 +91,9 @@ void vmf__area_unlink(struct vmf_area *a)
 	if (a->next)
 		a->next->link = a->link;
 	a->link = NULL;
+	if (!o->areas)
+		vmf__alias_forget(o);
+	vmf__alias_area(a, false);
 	vmf_lock_drop(o->port, &o->areas_lock);
 }
 
@@ -91,7 +106,7 @@ struct vmf_gather {
 /* A pmap that gathers more than it was asked to remove loses a frame rather than our stack. */
 void vmf_gather_frame(struct vmf_gather *g, vmf_pfn pfn)
 {
-	if (g->n < g->room)
+	if (g && g->n < g->room)
 		g->pfn[g->n++] = pfn;
 }
 
@@ -175,10 +190,10 @@ int vmf__area_detach(struct vmf_area *a, vmf_va va, uint64_t pages)
 
 struct vmf_area *vmf_area_find(struct vmf_space *space, vmf_va va)
 {
-	struct vmf_port *port = space->port;
-	struct vmf_slot *slot = vmf__slot_enter(port);
+	struct vmf_port *port = space ? space->port : NULL;
+	struct vmf_slot *slot = port ? vmf__slot_enter(port) : NULL;
 	struct vmf_area *a = NULL;
-	bool lock = !slot && port->host->slot(port->self) == VMF_NO_SLOT;
+	bool lock = port && !slot && port->host->slot(port->self) == VMF_NO_SLOT;
 
 	/* As a fault does it: who has the lock may be waiting for the handler that we are in. */
 	if (lock)
@@ -194,10 +209,15 @@ struct vmf_area *vmf_area_find(struct vmf_space *space, vmf_va va)
 	return a;
 }
 
-vmf_va vmf_area_va(const struct vmf_area *a) { return a->va; }
-uint64_t vmf_area_pages(const struct vmf_area *a) { return a->pages; }
-vmf_pgoff vmf_area_off(const struct vmf_area *a) { return a->off; }
-void *vmf_area_priv(const struct vmf_area *a) { return a->priv; }
-struct vmf_object *vmf_area_object(const struct vmf_area *a) { return a->object; }
-struct vmf_space *vmf_area_space(const struct vmf_area *a) { return a->space; }
-void vmf_area_window(const struct vmf_area *a, struct vmf_window *w) { vmf_struct_out(w, &a->window, sizeof(*w)); }
+vmf_va vmf_area_va(const struct vmf_area *a) { return a ? a->va : 0; }
+uint64_t vmf_area_pages(const struct vmf_area *a) { return a ? a->pages : 0; }
+vmf_pgoff vmf_area_off(const struct vmf_area *a) { return a ? a->off : 0; }
+void *vmf_area_priv(const struct vmf_area *a) { return a ? a->priv : NULL; }
+struct vmf_object *vmf_area_object(const struct vmf_area *a) { return a ? a->object : NULL; }
+struct vmf_space *vmf_area_space(const struct vmf_area *a) { return a ? a->space : NULL; }
+
+void vmf_area_window(const struct vmf_area *a, struct vmf_window *w)
+{
+	if (a)
+		vmf_struct_out(w, &a->window, sizeof(*w));
+}

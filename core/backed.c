@@ -10,10 +10,7 @@
 
 struct block { vmf_pgoff lo, hi; };
 
-/* A run failed that was longer than what this fault needs: from now on it asks for its own page alone. */
-#define ALONE 0x80u
-
-static bool alone(const struct vmf_fault *f) { return f->ticket->flags & ALONE; }
+static bool alone(const struct vmf_fault *f) { return f->ticket->flags & VMF__T_ALONE; }
 
 /* What a fault brings: the aligned block around it, or the whole page of a window of huge pages.  Inside the object,
  * and inside the area where nobody else would use the rest. */
@@ -65,11 +62,12 @@ static bool fill_says(struct vmf_fault *f, struct vmf_result *r)
 	if (f->off - fill->io.first < fill->good || fill->stale)
 		return false;
 	if (fill->io.n > 1 && !alone(f) && !f->area->window.order) {
-		f->ticket->flags |= ALONE;
+		f->ticket->flags |= VMF__T_ALONE;
 		ticket_forget(f);
 		return false;
 	}
-	*r = vmf__result(VMF_SIGBUS, fill->err ? VMF_WHY_IOERR : VMF_WHY_DRIVER, fill->err);
+	*r = fill->err ? vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, fill->err) :
+			 vmf__mistake(f, VMF_WHY_DRIVER, "a backing completed too few pages, and gave no error");
 	return true;
 }
 
@@ -211,7 +209,22 @@ static bool page_wanted(const struct vmf__page *page)
 {
 	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
 
-	return s == VMF_ABSENT || s == VMF_FAILED;
+	return s == VMF_ABSENT || (s == VMF_FAILED && !vmf__page_lost(page));
+}
+
+/* Can it not be read any more?  Its frame broke when it was dirty, or it has no other.  => object lock */
+static bool page_poisoned(struct vmf_object *o, const struct vmf__page *page, vmf_pgoff at)
+{
+	if (!vmf__peek(&o->port->broken) || !page)
+		return false;
+	return vmf__page_lost(page) || (o->segmented && vmf__frame_broken(vmf__page_segment(o, at)));
+}
+
+static bool page_brought(struct vmf_object *o, vmf_pgoff at)
+{
+	const struct vmf__page *page = vmf__page_at(o, at);
+
+	return page_wanted(page) && !page_poisoned(o, page, at);
 }
 
 /* Grows [off, off+1) to what can be claimed of the block.  => object lock; false: no memory for the page itself */
@@ -224,9 +237,9 @@ static bool claim_range(struct vmf_fault *f, struct block *b)
 		f->page = vmf__page_make(o, f->off);
 	if (!f->page)
 		return false;
-	while (lo > b->lo && page_wanted(vmf__page_at(o, lo - 1)) && vmf__page_make(o, lo - 1))
+	while (lo > b->lo && page_brought(o, lo - 1) && vmf__page_make(o, lo - 1))
 		lo--;
-	while (hi < b->hi && hi - lo < VMF_CFG_IO_RUN && page_wanted(vmf__page_at(o, hi)) && vmf__page_make(o, hi))
+	while (hi < b->hi && hi - lo < VMF_CFG_IO_RUN && page_brought(o, hi) && vmf__page_make(o, hi))
 		hi++;
 	b->lo = lo;
 	b->hi = hi;
@@ -378,7 +391,7 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	struct block b = block_of(f);
 	struct vmf__fill *fill = NULL;
 	struct vmf__page *page;
-	bool zero, look = true, leaving = false;
+	bool zero, look = true, leaving = false, poisoned = false;
 	uint32_t ahead = vmf__readahead(f), seq = vmf_wait_seq(&o->changed);
 	int err = extent_of(f, &b, &zero);
 
@@ -400,6 +413,8 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 			vmf__fill_get(page->of);
 			ticket_take(f, page->of);
 		}
+	} else if (page_poisoned(o, page, f->off)) {
+		poisoned = true;
 	} else if (page_wanted(page) && f->off < vmf__object_pages(o)) {
 		fill = claim(f, b);
 		look = fill != NULL;
@@ -412,11 +427,13 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 			return true;
 		}
 	}
-	if (leaving)
+	if (poisoned)
+		*r = vmf__result(VMF_POISON, 0, 0);
+	else if (leaving)
 		*r = vmf__retry(f, VMF_WHY_RACE, &o->changed, seq);
 	else if (!look)
 		*r = vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
-	return leaving || !look;
+	return poisoned || leaving || !look;
 }
 
 static struct vmf_result cached_fault(struct vmf_fault *f)
@@ -427,8 +444,13 @@ static struct vmf_result cached_fault(struct vmf_fault *f)
 	for (int rounds = 0; rounds < 4; rounds++) {
 		if (f->off >= vmf__object_pages(f->object))
 			return vmf__result(VMF_SIGBUS, VMF_WHY_EOF, 0);
-		if (fill_says(f, &r) || cached_show(f, &r))
+		if (fill_says(f, &r))
 			return r;
+		if (cached_show(f, &r)) {
+			if (r.code != VMF_POISON)
+				return r;
+			(void)vmf__page_broke(f->object, f->off); /* nobody has told the object yet */
+		}
 		ticket_forget(f);
 		if (fetch(f, &r))
 			return r;
@@ -476,13 +498,20 @@ static struct vmf__fill *stream_fill(struct vmf_fault *f, struct block b, uint32
 static struct vmf_result stream_show(struct vmf_fault *f, struct vmf__fill *fill)
 {
 	uint32_t n = vmf__load(&fill->good);
+	struct vmf_result r;
 
 	vmf__slot_hold(f->port, f->slot, f->area, fill->io.first, fill->io.n, VMF__ENTERING);
 	if (fill->epoch != vmf__load(&f->object->epoch)) {
 		ticket_forget(f);
 		return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
 	}
-	return vmf__enter_frames(f, fill->io.first, fill->frame, n, f->area->prot);
+	r = vmf__enter_frames(f, fill->io.first, fill->frame, n, f->area->prot);
+	if (r.code == VMF_POISON) { /* others will do */
+		ticket_forget(f);
+		return vmf__retry(f, VMF_WHY_RACE, NULL, 0);
+	}
+	r.order = r.code == VMF_OK ? f->area->window.order : 0;
+	return r;
 }
 
 /* Starts a read, or shows zeroes at once.  true: *r is the answer */

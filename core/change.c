@@ -372,6 +372,8 @@ int vmf_space_moved(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pa
 
 	if (!space || !vmf__range_good(space, from, pages) || !vmf__range_good(space, to, pages))
 		return -VMF_EINVAL;
+	if (from - to < vmf__bytes(space->port, pages) || to - from < vmf__bytes(space->port, pages))
+		return -VMF_EINVAL;
 	err = vmf_space_gone(space, to, pages);
 	if (err)
 		return err;

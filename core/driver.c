@@ -4,13 +4,11 @@
  */
 #include "core.h"
 
-static struct vmf_result answer_bad(void) { return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0); }
-
 static void request(const struct vmf_fault *f, struct vmf_req *req)
 {
-	*req = (struct vmf_req){ .fault = (struct vmf_fault *)f, .port = f->port, .area = f->area, .object = f->object,
+	*req = (struct vmf_req){ .fault = (struct vmf_fault *)f, .port = f->port, .area = f->area->real, .object = f->object,
 				 .object_priv = f->object->priv, .area_priv = f->area->priv, .va = f->va, .off = f->off,
-				 .node = f->area->node, .access = f->access, .order = f->area->order,
+				 .node = f->area->node, .access = f->access, .order = f->order,
 				 .tries = (uint8_t)vmf__min(f->ticket->tries, UINT8_MAX), .prot = f->area->prot };
 }
 
@@ -25,9 +23,12 @@ static struct vmf_result answer_other(struct vmf_fault *f, enum vmf_code code, c
 	case VMF_OOM:
 	case VMF_POISON:
 		return vmf__result(code, ans->why ? ans->why : VMF_WHY_DRIVER, ans->err);
-	case VMF_FALLBACK: /* base pages were asked for, and nothing is smaller */
+	case VMF_FALLBACK:
+		if (f->order)
+			return vmf__result(VMF_FALLBACK, 0, 0);
+		return vmf__mistake(f, VMF_WHY_DRIVER, "FALLBACK is answered where base pages were asked for");
 	default:
-		return answer_bad();
+		return vmf__mistake(f, VMF_WHY_DRIVER, "an answer that this operation cannot give");
 	}
 }
 
@@ -109,18 +110,40 @@ static void run_clean(const struct vmf_fault *f, struct vmf_ans *ans)
 	ans->n = 1;
 }
 
+uint32_t vmf__install_clean(const struct vmf_fault *f, vmf_pgoff *at, uint32_t *n, unsigned *prot)
+{
+	uint32_t skip;
+
+	if (!announces(f))
+		return 0;
+	if (!makes_writable(f)) {
+		*prot &= ~(unsigned)VMF_W;
+		return 0;
+	}
+	skip = f->off - *at < *n ? (uint32_t)(f->off - *at) : *n;
+	*at += skip;
+	*n = skip < *n;
+	return skip;
+}
+
 /* -------------------------------------------------------------------------------- nopage and nopfn */
 
 static struct vmf_result show_frames(struct vmf_fault *f, struct vmf_ans ans)
 {
-	enum vmf_why why = run_good(f, &ans) ? vmf__frames_good(f, ans.first, ans.frames, ans.n) : VMF_WHY_DRIVER;
+	enum vmf_why why;
 
+	if (f->order)
+		ans.first = f->off;
+	if (!run_good(f, &ans))
+		return vmf__mistake(f, VMF_WHY_DRIVER, "nopage answers with a run without the page, or with more than the area "
+				    "allows");
+	why = vmf__frames_good(f, ans.first, ans.frames, ans.n);
 	if (why)
 		return vmf__result(VMF_SIGBUS, why, 0);
 	if (!(ans.prot & vmf__needs(f)))
 		return vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 	run_clean(f, &ans);
-	if (!vmf__enter_begin(f, ans.first, ans.n))
+	if (!vmf__frames_begin(f, ans.first, ans.frames, ans.n))
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
 	return vmf__enter_frames(f, ans.first, ans.frames, ans.n, ans.prot);
 }
@@ -136,8 +159,10 @@ static struct vmf_result ask_nopage(struct vmf_fault *f, const struct vmf_req *r
 	if (code != VMF_OK)
 		return answer_other(f, code, &ans);
 	if (ans.frames != frames || ans.n > VMF_CFG_DRIVER_RUN)
-		return answer_bad();
+		return vmf__mistake(f, VMF_WHY_DRIVER, "nopage answers with more than max frames, or with an array of its own");
+	f->bolt = &ans.bolt;
 	r = show_frames(f, ans);
+	f->bolt = NULL;
 	vmf__frames_put(f->port, frames, ans.n);
 	return r;
 }
@@ -146,17 +171,22 @@ static struct vmf_result ask_nopfn(struct vmf_fault *f, const struct vmf_req *re
 {
 	struct vmf_ans ans = { .max = VMF_RUN_MAX, .first = f->off, .prot = req->prot, .attr = f->area->attr };
 	enum vmf_code code = f->object->ops->nopfn(req, &ans);
+	struct vmf_result r;
 
 	if (code != VMF_OK)
 		return answer_other(f, code, &ans);
 	if (!run_good(f, &ans) || ans.n > VMF_RUN_MAX || ans.pfn.n + ans.n < ans.pfn.n)
-		return answer_bad();
+		return vmf__mistake(f, VMF_WHY_DRIVER, "nopfn answers with a run without the page, too long, or with more than "
+				    "the area allows");
 	if (!(ans.prot & f->access))
 		return vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 	run_clean(f, &ans);
 	if (!vmf__enter_begin(f, ans.first, ans.n))
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
-	return vmf__enter_pfns(f, ans.first, ans.pfn, ans.n, ans.attr, ans.prot);
+	f->bolt = &ans.bolt;
+	r = vmf__enter_pfns(f, ans.first, ans.pfn, ans.n, ans.attr, ans.prot);
+	f->bolt = NULL;
+	return r;
 }
 
 /* ---------------------------------------------------------------------------------------- zero-fill */
@@ -170,7 +200,7 @@ static bool object_has(const struct vmf_object *o, vmf_pgoff at)
 }
 
 /* The object's page, made if need be.  => the caller's reference; NULL: no memory */
-static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
+static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at, uint32_t node)
 {
 	struct vmf_frame *frame = NULL;
 	struct vmf__page *page;
@@ -180,10 +210,11 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at)
 	if (page && !page->of) {
 		if (o->segmented)
 			frame = vmf__page_segment(o, at);
-		else if (vmf_frame_alloc(o->port, 0, 0, false, &frame))
+		else if (vmf_frame_alloc(o->port, 0, node, false, &frame))
 			frame = NULL;
 		if (frame) {
-			memset(vmf_frame_bytes(o->port, frame), 0, vmf__psize(o->port));
+			if (!vmf__frame_broken(frame))
+				memset(vmf_frame_bytes(o->port, frame), 0, vmf__psize(o->port));
 			vmf__store(&page->of, (void *)frame); /* object_has() looks without the lock */
 			if (vmf__state(page) == VMF_ABSENT) /* not DIRTY: a write was announced */
 				vmf__set_state(page, VMF_PRESENT);
@@ -211,7 +242,7 @@ static struct vmf_result zero_fill(struct vmf_fault *f)
 	}
 	if (f->area->overlay && bare)
 		return vmf__overlay_zero(f);
-	frame = zero_page(f->object, f->off);
+	frame = zero_page(f->object, f->off, f->area->node);
 	if (!frame)
 		return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
 	r = vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
@@ -236,7 +267,7 @@ static struct vmf_result show_raw(struct vmf_fault *f)
 
 /* ------------------------------------------------------------------------------------------- the table */
 
-struct vmf_result vmf__ask_driver(struct vmf_fault *f)
+static struct vmf_result ask_table(struct vmf_fault *f)
 {
 	const struct vmf_ops *ops = f->object->ops;
 	struct vmf_req req;
@@ -251,14 +282,21 @@ struct vmf_result vmf__ask_driver(struct vmf_fault *f)
 	}
 	if (ops->fault) {
 		struct vmf_ans ans = { .first = f->off, .prot = req.prot, .attr = f->area->attr };
-		enum vmf_code code = ops->fault(&req, &ans);
+		enum vmf_code code;
 
+		f->bolt = &ans.bolt; /* as it is when the handler installs the page */
+		code = ops->fault(&req, &ans);
+		f->bolt = NULL;
+		if (code == VMF_DONE && f->done.code == VMF_OK && !f->installed)
+			return vmf__mistake(f, VMF_WHY_DRIVER, "DONE, and the page was not installed");
 		if (code == VMF_DONE)
-			return f->done.code == VMF_OK && !f->installed ? answer_bad() : f->done;
+			return f->done;
 		if (code == VMF_RETRY && !ans.wait && f->done.code == VMF_RETRY)
 			return f->done;
 		if (code != VMF_NEXT)
 			return answer_other(f, code, &ans);
+		if (f->installed)
+			return vmf__mistake(f, VMF_WHY_DRIVER, "NEXT, and the page is installed");
 	}
 	if (ops->nopage)
 		return ask_nopage(f, &req);
@@ -266,5 +304,21 @@ struct vmf_result vmf__ask_driver(struct vmf_fault *f)
 		return ask_nopfn(f, &req);
 	if (f->area->action == VMF_RAW)
 		return show_raw(f);
-	return ops->fault ? answer_bad() : zero_fill(f);
+	if (ops->fault)
+		return vmf__mistake(f, VMF_WHY_DRIVER, "NEXT, and there is no other operation to ask");
+	return zero_fill(f);
+}
+
+/* A lock that stays taken is found here, and only in builds that keep books of locks. */
+struct vmf_result vmf__ask_driver(struct vmf_fault *f)
+{
+	uint32_t held = vmf__rank_held();
+	struct vmf_result r;
+
+	if (f->area->order | f->area->window.order)
+		vmf__huge_begin(f);
+	while ((r = ask_table(f)).code == VMF_FALLBACK)
+		if (!vmf__huge_lower(f))
+			return vmf__result(VMF_OOM, VMF_WHY_RESOURCE, 0);
+	return vmf__rank_held() == held ? r : vmf__mistake(f, VMF_WHY_DRIVER, "a handler returned with a lock held");
 }

@@ -33,26 +33,31 @@ static struct vmf_result resolve(struct vmf_fault *f)
 	return f->object->backed ? vmf__backed_fault(f) : vmf__ask_driver(f);
 }
 
+void vmf__fault_at(struct vmf_fault *f, struct vmf_area *a)
+{
+	f->area = a;
+	f->object = a->object;
+	f->off = a->off + ((f->va - a->va) >> f->port->shift);
+	f->lo = a->off;
+	f->hi = a->off + a->pages;
+}
+
 /* => LOOKING on entry; ASKING or ENTERING on return if there is an area */
 static bool find_area(struct vmf_fault *f, struct vmf_result *r)
 {
 	struct vmf_area *a = vmf__table_find(vmf__load(&f->space->table), f->va);
 
-	f->area = a;
 	if (!a) {
 		*r = vmf__result(VMF_SIGSEGV, VMF_WHY_NONE, 0);
 		return false;
 	}
-	f->object = a->object;
-	f->off = a->off + ((f->va - a->va) >> f->port->shift);
-	f->lo = a->off;
-	f->hi = a->off + a->pages;
-	if (!(a->prot & f->access)) {
+	vmf__fault_at(f, a);
+	if (!(a->prot & f->access) || f->access & (f->access - 1)) {
 		*r = vmf__result(VMF_SIGSEGV, VMF_WHY_PROT, 0);
 		return false;
 	}
 	if (vmf__slot_nested(f->port, f->slot, a)) {
-		*r = vmf__result(VMF_SIGBUS, VMF_WHY_POLICY, 0);
+		*r = vmf__mistake(f, VMF_WHY_POLICY, "its handler touches memory that its own area shows");
 		return false;
 	}
 	vmf__slot_hold(f->port, f->slot, a, f->off, 1, VMF__ASKING);
@@ -76,12 +81,24 @@ static struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
 	return r;
 }
 
+struct vmf_result vmf__fault_ask(struct vmf_fault *f)
+{
+	struct vmf_result r = bound(f, f->slot ? resolve(f) : vmf__result(VMF_RETRY, VMF_WHY_RESOURCE, 0));
+
+	if (r.code != VMF_RETRY)
+		return r;
+	vmf__tally(f, VMF__COUNTER(retries) + (r.why & 15u), 1);
+	f->ticket->why = r.why;
+	return r;
+}
+
 static void account(struct vmf_fault *f, struct vmf_result *r)
 {
 	if (r->code == VMF_RETRY) {
 		vmf__tally(f, VMF__COUNTER(retries) + (r->why & 15u), 1);
 		f->ticket->why = r->why;
 		f->ticket->flags |= f->flags;
+		vmf__ticket_count(f->space, f->ticket);
 		return;
 	}
 	r->flags |= f->flags | (f->ticket->flags & VMF_MAJOR);
@@ -119,7 +136,7 @@ static struct vmf_result run(struct vmf_fault *f)
 	return r;
 }
 
-struct vmf_result vmf_handle(struct vmf_space *space, const struct vmf_trap *trap, struct vmf_ticket *ticket)
+static struct vmf_result take_fault(struct vmf_space *space, const struct vmf_trap *trap, struct vmf_ticket *ticket)
 {
 	struct vmf_port *port = space->port;
 	struct vmf_fault f = { .space = space, .port = port, .ticket = ticket, .access = trap->access,
@@ -134,4 +151,11 @@ struct vmf_result vmf_handle(struct vmf_space *space, const struct vmf_trap *tra
 	if (port->host->trace)
 		port->host->trace(port->self, space, trap->va, trap->access, r, ticket->tries);
 	return r;
+}
+
+struct vmf_result vmf_handle(struct vmf_space *space, const struct vmf_trap *trap, struct vmf_ticket *ticket)
+{
+	if (!space || !trap || !ticket)
+		return vmf__result(VMF_SIGBUS, VMF_WHY_DRIVER, 0);
+	return take_fault(space, trap, ticket);
 }

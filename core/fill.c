@@ -178,8 +178,12 @@ bool vmf__fill_start(struct vmf__fill *fill)
 
 void *vmf_io_bytes(const struct vmf_io *io, uint32_t i, uint32_t *adjacent)
 {
-	uint32_t n = 1;
+	uint32_t n = io && i < io->n;
 
+	if (adjacent)
+		*adjacent = n;
+	if (!n)
+		return NULL;
 	while (i + n < io->n && io->frames[i + n]->pfn.n == io->frames[i]->pfn.n + n)
 		n++;
 	if (adjacent)
@@ -241,6 +245,8 @@ void vmf_io_done(struct vmf_io *io, uint32_t pages, int err)
 {
 	struct vmf__fill *fill = (struct vmf__fill *)((uint8_t *)io - offsetof(struct vmf__fill, io));
 
+	if (!io)
+		return;
 	fill->good = (uint32_t)vmf__min(pages, io->n);
 	fill->err = err;
 	if (!io->write && fill->good == io->n)

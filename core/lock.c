@@ -22,6 +22,8 @@ void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
 {
 	uint32_t want = FREE;
 
+	if (!port || !lock)
+		return;
 	if (port->host->block)
 		port->host->block(port->self);
 	vmf__check(port, vmf_rank_take(lock, lock->rank));
@@ -31,6 +33,8 @@ void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
 
 void vmf_lock_drop(struct vmf_port *port, struct vmf_lock *lock)
 {
+	if (!port || !lock)
+		return;
 	if (vmf__swap(&lock->word, FREE) == WAITED)
 		port->host->wake(port->self, &lock->word);
 	vmf__check(port, vmf_rank_drop(lock));

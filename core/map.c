@@ -76,9 +76,8 @@ static int enter_all(struct vmf_space *space, const struct vmf_run *run)
 }
 
 /* remap_pfn_range(): the whole range or nothing, before anyone can see the area. */
-static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pfn)
+static int map_raw(struct vmf_space *space, struct vmf_area *a, vmf_pfn pfn)
 {
-	struct vmf_attr attr = a->attr;
 	unsigned prot = a->prot;
 	uint64_t done = 0;
 
@@ -86,12 +85,12 @@ static int map_raw(struct vmf_space *space, const struct vmf_area *a, vmf_pfn pf
 		return -VMF_ENOSYS;
 	if (a->overlay)
 		prot &= ~(unsigned)VMF_W;
-	if (pfn.n + a->pages < pfn.n || vmf__pfns_good(space->port, pfn, a->pages, &attr))
+	if (pfn.n + a->pages < pfn.n || vmf__pfns_good(space, pfn, a->pages, prot, &a->attr) || vmf__alias_map(a))
 		return -VMF_EPERM;
 	while (done < a->pages) {
 		uint32_t n = (uint32_t)vmf__min(a->pages - done, VMF_RUN_MAX);
 		struct vmf_run run = { .va = a->va + vmf__bytes(space->port, done), .pfn = { pfn.n + done }, .n = n,
-				       .need = UINT32_MAX, .prot = (uint8_t)prot, .flags = VMF_RUN_RAW, .attr = attr };
+				       .need = UINT32_MAX, .prot = (uint8_t)prot, .flags = VMF_RUN_RAW, .attr = a->attr };
 		int err = enter_all(space, &run);
 
 		if (err)
@@ -117,7 +116,8 @@ static int map_insert(struct vmf_space *space, struct vmf_area *a)
 }
 
 /* What the pmap gave must be what was asked for. */
-static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, const struct vmf_window *w)
+static int map_window_good(const struct vmf_space *space, const struct vmf_object *o, const struct vmf_map *m,
+			   const struct vmf_window *w)
 {
 	bool raw = m->action == VMF_RAW || (o->ops->nopfn && !o->ops->nopage && !o->ops->fault);
 	bool overlay = map_overlays(m, w);
@@ -127,13 +127,16 @@ static int map_window_good(const struct vmf_object *o, const struct vmf_map *m, 
 		return -VMF_ENOSYS;
 	if (!(m->flags & VMF_SHARED) && w->store == VMF_BY_OFFSET)
 		return -VMF_ENOSYS;
-	if (overlay && (w->order || o->stream))
+	if (overlay && (w->order || m->order || o->stream))
 		return -VMF_ENOSYS;
 	/* Device memory is not copied; who can live with seeing it says so. */
 	if (overlay && raw && !(m->flags & VMF_MIXED))
 		return -VMF_EINVAL;
-	if (m->order > w->order && !(w->orders >> m->order & 1))
+	if (m->order && !(w->orders >> m->order & 1))
 		return -VMF_ENOSYS;
+	/* Where frames come from elsewhere, attach() has looked. */
+	if (!vmf__phys_node(space->port, m->node, w->store == VMF_BY_ADDRESS))
+		return -VMF_EINVAL;
 	if (m->action == VMF_BOLT && w->bolts < m->pages)
 		return -VMF_ENOSPC;
 	return 0;
@@ -159,7 +162,7 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 	err = space->ops.attach(space->pmap, m, segment_of(o), wants_raw(o, m), &w);
 	if (err)
 		return err;
-	err = map_window_good(o, m, &w);
+	err = map_window_good(space, o, m, &w);
 	if (!err)
 		err = map_area(space, o, m, &w, &a);
 	if (!err && raw)
@@ -170,6 +173,8 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 		struct vmf_area bare = { .space = space, .object = o, .window = w };
 
 		(void)vmf__area_detach(&bare, m->va, m->pages);
+		if (a)
+			vmf__alias_area(a, false);
 		vmf_area_put(a);
 		return err;
 	}
@@ -203,7 +208,7 @@ static int map_populate(struct vmf_space *space, const struct vmf_map *m)
 	struct vmf_trap trap = { .access = populate_access(m) };
 	struct vmf_result r = { 0 };
 
-	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i++) {
+	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i += (uint64_t)1 << r.order) {
 		struct vmf_ticket ticket = { 0 };
 
 		trap.va = m->va + vmf__bytes(space->port, i);
@@ -227,6 +232,7 @@ static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
 		run.pfn = e.pfn;
 		if (!err)
 			err = ops->bolt(space->pmap, &run);
+		err = err < 0 ? err : 0;
 	}
 	return err;
 }

@@ -16,6 +16,30 @@ static uint32_t tree_levels(uint64_t pages)
 	return levels;
 }
 
+static void object_link(struct vmf_object *o)
+{
+	struct vmf_port *port = o->port;
+
+	vmf_lock_take(port, &port->all_lock);
+	o->all_next = port->all;
+	o->all_link = &port->all;
+	if (o->all_next)
+		o->all_next->all_link = &o->all_next;
+	port->all = o;
+	vmf_lock_drop(port, &port->all_lock);
+}
+
+static void object_unlink(struct vmf_object *o)
+{
+	struct vmf_port *port = o->port;
+
+	vmf_lock_take(port, &port->all_lock);
+	*o->all_link = o->all_next;
+	if (o->all_next)
+		o->all_next->all_link = o->all_link;
+	vmf_lock_drop(port, &port->all_lock);
+}
+
 int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv,
 		    uint64_t pages, uint64_t room, bool segmented)
 {
@@ -35,11 +59,14 @@ int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct
 	o->pages = (uintptr_t)pages;
 	o->room = (uintptr_t)room;
 	o->tree.levels = tree_levels(room);
+	vmf__alias_init(o);
 	o->segmented = segmented && port->host->segment;
 	if (o->segmented && port->host->segment(port->self, room, &o->segment)) {
 		vmf__free(port, o, sizeof(*o));
 		return -VMF_ENOMEM;
 	}
+	vmf__add(&port->objects, 1);
+	object_link(o);
 	*out = o;
 	return 0;
 }
@@ -66,19 +93,26 @@ int vmf_object_create(struct vmf_port *port, struct vmf_object **out, const stru
 	return 0;
 }
 
-void vmf_object_get(struct vmf_object *o) { vmf__add(&o->refs, 1); }
+void vmf_object_get(struct vmf_object *o)
+{
+	if (o)
+		vmf__add(&o->refs, 1);
+}
 
 static void object_release(struct vmf_object *o)
 {
 	struct vmf_port *port = o->port;
 
+	object_unlink(o);
 	if (o->ops->release)
 		o->ops->release(o, o->priv);
 	vmf__pages_destroy(o);
+	vmf__alias_destroy(o);
 	if (o->segmented)
 		port->host->segment_free(port->self, o->segment, o->room);
 	if (o->backed && o->backing->close)
 		o->backing->close(o->backing_self);
+	vmf__sub(&port->objects, 1);
 	vmf__free(port, o, sizeof(*o));
 }
 
@@ -86,7 +120,7 @@ void vmf_port_tidy(struct vmf_port *port)
 {
 	struct vmf_object *o = NULL, *next;
 
-	if (!vmf__load(&port->late))
+	if (!port || !vmf__load(&port->late))
 		return;
 	vmf_lock_take(port, &port->late_lock);
 	o = port->late;
@@ -129,13 +163,13 @@ void vmf__overlay_put(struct vmf_object *o)
 		object_release(o);
 }
 
-void *vmf_object_priv(const struct vmf_object *o) { return o->priv; }
+void *vmf_object_priv(const struct vmf_object *o) { return o ? o->priv : NULL; }
 
 struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
 {
 	struct vmf_frame *frame = NULL;
 
-	if (at >= o->room)
+	if (!o || at >= o->room)
 		return NULL;
 	if (!o->segmented)
 		return vmf_frame_alloc(o->port, 0, 0, true, &frame) ? NULL : frame;
@@ -146,7 +180,7 @@ struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
 	}
 	vmf_lock_drop(o->port, &o->lock);
 	/* The platform makes a page of a segment when it is touched, and can only show what was made. */
-	if (frame)
+	if (frame && !vmf__frame_broken(frame))
 		(void)__atomic_fetch_or((uint32_t *)vmf_frame_bytes(o->port, frame), 0, __ATOMIC_RELAXED);
 	return frame;
 }
@@ -175,10 +209,17 @@ static int object_each(struct vmf_object *o, vmf_pgoff first, uint64_t n, area_s
 	return err;
 }
 
+int vmf__area_hide(struct vmf_area *a, vmf_va va, uint64_t pages)
+{
+	int back = vmf__bolts_back(a, va, pages), err = vmf__area_remove(a, va, pages);
+
+	return err ? err : back;
+}
+
 int vmf__object_hide(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 {
 	vmf__slot_shoot(o->port, o, first, n);
-	return object_each(o, first, n, vmf__area_remove);
+	return object_each(o, first, n, vmf__area_hide);
 }
 
 /* What is private is written elsewhere.  An area that cannot be written now may have entries that can be when it can
@@ -213,19 +254,29 @@ void vmf__object_forget_dirt(struct vmf_object *o, vmf_pgoff first, vmf_pgoff en
 
 int vmf_revoke(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 {
+	struct vmf__revoking r = { .first = first, .n = n };
+	int err;
+
 	if (!o || first + n < first)
 		return -VMF_EINVAL;
 	if (!n)
 		return 0;
-	vmf__add(&o->revokes, 1);
-	if (!o->backed && o->ops->mkwrite)
+	if (o->backed) {
+		vmf__add(&o->revokes, 1);
+		return vmf__object_hide(o, first, n);
+	}
+	vmf__revoke_begin(o, &r);
+	if (o->ops->mkwrite)
 		vmf__object_forget_dirt(o, first, vmf__min(first + n, o->room));
-	return vmf__object_hide(o, first, n);
+	err = vmf__object_hide(o, first, n);
+	r.gone = !err;
+	vmf__revoke_end(o, &r);
+	return err;
 }
 
 enum vmf_state vmf_page_state(struct vmf_object *o, vmf_pgoff at)
 {
-	struct vmf__page *page = at < o->room ? vmf__page_at(o, at) : NULL;
+	struct vmf__page *page = o && at < o->room ? vmf__page_at(o, at) : NULL;
 
 	return page ? vmf__state(page) : VMF_ABSENT;
 }

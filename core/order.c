@@ -72,6 +72,8 @@ const char *vmf_rank_drop(const void *lock)
 	return NULL;
 }
 
+uint32_t vmf__rank_held(void) { return mine.n; }
+
 const char *vmf__rank_none(const char *what)
 {
 	for (uint32_t i = 0; i < mine.n; i++)

@@ -83,6 +83,8 @@ static struct vmf_result show(struct vmf_fault *f, struct vmf__page *page)
 {
 	struct vmf_result r = { 0 };
 
+	if (vmf__frame_broken(page->of))
+		return vmf__result(VMF_POISON, 0, 0);
 	if (page_shared(page) && must_own(f->area, f->access))
 		r = own(f, page);
 	if (r.code != VMF_OK)
@@ -128,8 +130,13 @@ static struct vmf_result enter_page(struct vmf_fault *f, vmf_pgoff at, struct vm
 
 	if (page_frame(page))
 		return at == f->off ? show(f, page) : vmf__result(VMF_OK, 0, 0);
-	if (at == f->off && must_own(f->area, f->access))
+	if (vmf__frame_broken(frame))
+		return vmf__result(at == f->off ? VMF_POISON : VMF_OK, 0, 0);
+	if (at == f->off && must_own(f->area, f->access)) {
+		if (vmf__peek(&frame->kind) == VMF__F_ADOPTED) /* device memory is not copied */
+			return vmf__result(VMF_SIGBUS, VMF_WHY_POLICY, 0);
 		return copy_up(f, frame);
+	}
 	if (must_own(f->area, VMF_R))
 		return vmf__result(VMF_OK, 0, 0);
 	return vmf__enter_one(f, at, frame, prot & ~(unsigned)VMF_W);

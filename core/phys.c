@@ -24,9 +24,24 @@ struct vmf__range *vmf__phys_range(struct vmf_port *port, vmf_pfn pfn)
 
 enum vmf_kind vmf_phys_kind(struct vmf_port *port, vmf_pfn pfn)
 {
-	struct vmf__range *range = vmf__phys_range(port, pfn);
+	struct vmf__range *range = port ? vmf__phys_range(port, pfn) : NULL;
 
 	return range ? (enum vmf_kind)range->kind : VMF_PHYS_HOLE;
+}
+
+/* Of a page within a frame of a higher order, which has no references of its own. */
+static struct vmf_frame *frame_head(const struct vmf__range *r, vmf_pfn pfn)
+{
+	for (unsigned order = 1; order <= VMF_ORDER_MAX; order++) {
+		uint64_t at = pfn.n >> order << order;
+		struct vmf_frame *f = at < r->first.n ? NULL : r->frames + (at - r->first.n);
+
+		if (!f)
+			break;
+		if (vmf__peek(&f->kind) != VMF__F_FREE && vmf__peek(&f->refs))
+			return f->order >= order ? f : NULL;
+	}
+	return NULL;
 }
 
 struct vmf_frame *vmf__phys_frame(struct vmf_port *port, vmf_pfn pfn)
@@ -34,7 +49,9 @@ struct vmf_frame *vmf__phys_frame(struct vmf_port *port, vmf_pfn pfn)
 	struct vmf__range *range = vmf__phys_range(port, pfn);
 	struct vmf_frame *frame = range && range->frames ? range->frames + (pfn.n - range->first.n) : NULL;
 
-	return frame && vmf__peek(&frame->refs) ? frame : NULL;
+	if (!frame)
+		return range ? vmf__adopted_frame(range, pfn) : NULL;
+	return vmf__peek(&frame->refs) ? frame : frame_head(range, pfn);
 }
 
 /* ------------------------------------------------------------------------------------------------ buddies */
@@ -165,28 +182,78 @@ static struct vmf_frame *block_take(struct vmf__range *r, unsigned order)
 	return f;
 }
 
-/* => phys_lock.  node UINT32_MAX: any. */
+/* => phys_lock.  node NODE_ANY: of any. */
+#define NODE_ANY UINT32_MAX
 static struct vmf_frame *phys_take(struct vmf_port *port, unsigned order, unsigned node)
 {
 	struct vmf__phys *phys = port->phys;
 	struct vmf_frame *f = NULL;
 
 	for (uint32_t i = 0; phys && !f && i < phys->n; i++)
-		if (phys->range[i]->kind == VMF_PHYS_RAM && (node == UINT32_MAX || phys->range[i]->node == node))
+		if (phys->range[i]->kind == VMF_PHYS_RAM && (node == NODE_ANY || phys->range[i]->node == node))
 			f = block_take(phys->range[i], order);
 	return f;
+}
+
+/* The node after that one, with RAM; the first one after the last; NODE_ANY: there is none. */
+static unsigned node_next(const struct vmf__phys *phys, unsigned node)
+{
+	unsigned next = NODE_ANY, first = NODE_ANY;
+
+	for (uint32_t i = 0; phys && i < phys->n; i++) {
+		const struct vmf__range *r = phys->range[i];
+
+		if (r->kind != VMF_PHYS_RAM)
+			continue;
+		first = r->node < first ? r->node : first;
+		if (r->node > node && r->node < next)
+			next = r->node;
+	}
+	return next == NODE_ANY ? first : next;
+}
+
+static bool node_good(unsigned node)
+{
+	return node <= VMF_NODE_BIND(255u) || node == VMF_NODE_LOCAL || node == VMF_NODE_INTERLEAVE;
+}
+
+static bool node_bound(unsigned node) { return node >= VMF_NODE_BIND(0) && node <= VMF_NODE_BIND(255u); }
+
+bool vmf__phys_node(struct vmf_port *port, unsigned node, bool there)
+{
+	struct vmf__phys *phys = vmf__load(&port->phys);
+
+	if (!there || !node_bound(node))
+		return node_good(node);
+	for (uint32_t i = 0; phys && i < phys->n; i++)
+		if (phys->range[i]->kind == VMF_PHYS_RAM && VMF_NODE_BIND(phys->range[i]->node) == node)
+			return true;
+	return false;
+}
+
+/* => phys_lock.  here: the node of this CPU. */
+static struct vmf_frame *phys_take_as(struct vmf_port *port, unsigned order, unsigned node, unsigned here)
+{
+	bool bound = node_bound(node);
+	struct vmf_frame *f;
+
+	if (node == VMF_NODE_INTERLEAVE)
+		node = port->turn = node_next(port->phys, port->turn);
+	f = phys_take(port, order, node == VMF_NODE_LOCAL ? here : bound ? node - VMF_NODE_BIND(0) : node);
+	return f || bound ? f : phys_take(port, order, NODE_ANY);
 }
 
 int vmf_frame_alloc(struct vmf_port *port, unsigned order, unsigned node, bool zeroed, struct vmf_frame **out)
 {
 	struct vmf_frame *f;
+	unsigned here = 0;
 
-	if (!port || !out || order > VMF_ORDER_MAX)
+	if (!port || !out || order > VMF_ORDER_MAX || !node_good(node))
 		return -VMF_EINVAL;
+	if (node == VMF_NODE_LOCAL && port->host->node)
+		here = port->host->node(port->self);
 	vmf_lock_take(port, &port->phys_lock);
-	f = phys_take(port, order, node);
-	if (!f)
-		f = phys_take(port, order, UINT32_MAX);
+	f = phys_take_as(port, order, node, here);
 	if (f)
 		vmf__store(&f->refs, 1);
 	vmf_lock_drop(port, &port->phys_lock);
@@ -201,8 +268,63 @@ int vmf_frame_alloc(struct vmf_port *port, unsigned order, unsigned node, bool z
 void vmf__phys_release(struct vmf_port *port, struct vmf_frame *f)
 {
 	vmf_lock_take(port, &port->phys_lock);
-	block_free(port->phys->range[f->range], f, f->order);
+	if (!vmf__frame_broken(f)) /* since the last reference went */
+		block_free(port->phys->range[f->range], f, f->order);
 	vmf_lock_drop(port, &port->phys_lock);
+}
+
+/* Takes a free page out of the block of that order that it is in. => phys_lock */
+static void block_break(struct vmf__range *r, struct vmf_frame *f, struct vmf_frame *block, unsigned order)
+{
+	list_del(r, block);
+	if (!order && r->loose)
+		r->loose--;
+	while (order-- > 0) {
+		struct vmf_frame *upper = block + ((size_t)1 << order);
+
+		list_add(r, f < upper ? upper : block, order);
+		block = f < upper ? block : upper;
+	}
+	r->free--;
+	f->pfn.n = frame_pfn(r, f);
+	f->order = 0;
+	vmf__set(&f->kind, (uint8_t)VMF__F_BROKEN);
+}
+
+/* => phys_lock.  A frame without references that is not free is on its way to be: it will not arrive. */
+static struct vmf_frame *block_find(struct vmf__range *r, vmf_pfn pfn, unsigned *order)
+{
+	for (*order = 0; *order <= VMF_ORDER_MAX; ++*order) {
+		uint64_t at = pfn.n >> *order << *order;
+		struct vmf_frame *f = r->frames + (at - r->first.n);
+
+		if (at < r->first.n)
+			break;
+		if (f->order != INNER && f->order >= *order && (f->kind != VMF__F_FREE || f->order == *order))
+			return f;
+	}
+	return NULL;
+}
+
+bool vmf__phys_break(struct vmf_port *port, vmf_pfn pfn)
+{
+	struct vmf__range *r = vmf__phys_range(port, pfn);
+	struct vmf_frame *f;
+	unsigned order;
+
+	if (!r || !r->frames)
+		return false;
+	vmf_lock_take(port, &port->phys_lock);
+	f = block_find(r, pfn, &order);
+	if (f && !vmf__frame_broken(f)) {
+		vmf__add(&port->broken, 1);
+		if (f->kind == VMF__F_FREE)
+			block_break(r, r->frames + (pfn.n - r->first.n), f, order);
+		else
+			vmf__set(&f->kind, (uint8_t)VMF__F_BROKEN);
+	}
+	vmf_lock_drop(port, &port->phys_lock);
+	return f;
 }
 
 bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
@@ -214,7 +336,7 @@ bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
 	while (((uint32_t)1 << order) < n)
 		order++;
 	vmf_lock_take(port, &port->phys_lock);
-	f = phys_take(port, order, UINT32_MAX);
+	f = phys_take(port, order, NODE_ANY);
 	first = f ? f->pfn.n : 0;
 	for (uint32_t i = 0; f && i < (uint32_t)1 << order; i++) {
 		f[i].pfn.n = first + i;
@@ -237,7 +359,7 @@ static bool run_whole(uint32_t n, struct vmf_frame *const *frames)
 	bool whole = !(n & (n - 1)) && !(frames[0]->pfn.n & (n - 1));
 
 	for (uint32_t i = 0; whole && i < n; i++)
-		whole = frames[i] == frames[0] + i && vmf__load(&frames[i]->refs) == 1;
+		whole = frames[i] == frames[0] + i && vmf__load(&frames[i]->refs) == 1 && !vmf__frame_broken(frames[i]);
 	return whole;
 }
 
@@ -245,14 +367,15 @@ void vmf__phys_run_put(struct vmf_port *port, uint32_t n, struct vmf_frame *cons
 {
 	unsigned order = 0;
 
+	while ((uint32_t)1 << order < n)
+		order++;
+	vmf_lock_take(port, &port->phys_lock);
 	if (!n || !run_whole(n, frames)) {
+		vmf_lock_drop(port, &port->phys_lock);
 		for (uint32_t i = 0; i < n; i++)
 			vmf_frame_put(port, frames[i]);
 		return;
 	}
-	while ((uint32_t)1 << order < n)
-		order++;
-	vmf_lock_take(port, &port->phys_lock);
 	for (uint32_t i = 0; i < n; i++) {
 		vmf__store(&frames[i]->refs, 0);
 		frames[i]->kind = VMF__F_FREE;
@@ -290,8 +413,10 @@ static struct vmf__range *range_new(struct vmf_port *port, const struct vmf_rang
 	r->first = in->first;
 	r->pages = in->pages;
 	r->attr = in->attr;
-	if (in->kind != VMF_PHYS_RAM)
+	if (in->kind != VMF_PHYS_RAM) {
+		vmf__block_init(r);
 		return r;
+	}
 	r->frames = vmf__alloc(port, in->pages * sizeof(*r->frames));
 	if (!r->frames) {
 		vmf__free(port, r, sizeof(*r));
@@ -305,6 +430,7 @@ static struct vmf__range *range_new(struct vmf_port *port, const struct vmf_rang
 
 static void range_free(struct vmf_port *port, struct vmf__range *r)
 {
+	vmf__adopted_free(port, r);
 	vmf__free(port, r->frames, r->frames ? r->pages * sizeof(*r->frames) : 0);
 	vmf__free(port, r, sizeof(*r));
 }
@@ -394,10 +520,26 @@ int vmf_phys_add(struct vmf_port *port, const struct vmf_range *range)
 		err = -VMF_EINVAL;
 	if (err)
 		return err;
-	do
-		err = phys_try_add(port, &in);
-	while (err == -VMF_EAGAIN);
+	/* Before anybody can fault there. */
+	if (in.kind != VMF_PHYS_RAM)
+		vmf__store(&port->devices, true);
+	else if (in.attr.type | in.attr.port)
+		vmf__store(&port->odd, true);
+	err = vmf__supply(port);
+	while (!err && (err = phys_try_add(port, &in)) == -VMF_EAGAIN)
+		err = 0;
 	return err;
+}
+
+/* Pages of broken frames that nobody has. => phys_lock */
+static uint64_t broken_idle(const struct vmf_port *port, const struct vmf__range *r)
+{
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; vmf__load(&port->broken) && i < r->pages; i++)
+		if (vmf__frame_broken(r->frames + i) && !vmf__load(&r->frames[i].refs))
+			n += (uint64_t)1 << r->frames[i].order;
+	return n;
 }
 
 /* The range's index stays in use and its descriptors stay allocated until the port goes: a fault may be reading them.
@@ -409,12 +551,16 @@ int vmf_phys_remove(struct vmf_port *port, vmf_pfn first)
 
 	if (!r || r->first.n != first.n)
 		return -VMF_EINVAL;
+	vmf_lock_take(port, &port->alias_lock);
 	vmf_lock_take(port, &port->phys_lock);
-	if (r->kind == VMF_PHYS_RAM && r->free != r->pages)
+	if (r->kind != VMF_PHYS_RAM && vmf__adopted_busy(r))
+		err = -VMF_EBUSY;
+	else if (r->kind == VMF_PHYS_RAM && r->free + broken_idle(port, r) != r->pages)
 		err = -VMF_EBUSY;
 	else
 		vmf__store(&r->kind, (uint8_t)VMF_PHYS_HOLE);
 	vmf_lock_drop(port, &port->phys_lock);
+	vmf_lock_drop(port, &port->alias_lock);
 	return err;
 }
 

@@ -60,7 +60,7 @@ char *vmf_result_str(struct vmf_result r, char *buf, size_t n)
 {
 	size_t at;
 
-	if (!n)
+	if (!n || !buf)
 		return buf;
 	at = put(buf, n, 0, vmf_code_str(r.code));
 	if (r.why) {

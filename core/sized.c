@@ -17,7 +17,7 @@ int vmf_struct_in(void *ours, size_t bytes, const void *theirs, size_t least)
 	const uint8_t *tail = theirs;
 	uint32_t size = theirs ? size_of(theirs) : 0, mine = (uint32_t)bytes;
 
-	if (size < least || size < sizeof(size))
+	if (!ours || size < least || size < sizeof(size))
 		return -VMF_EINVAL;
 	for (size_t i = bytes; i < size; i++)
 		if (tail[i])
@@ -30,9 +30,9 @@ int vmf_struct_in(void *ours, size_t bytes, const void *theirs, size_t least)
 
 void vmf_struct_out(void *theirs, const void *ours, size_t bytes)
 {
-	uint32_t size = size_of(theirs), head = sizeof(size);
+	uint32_t size = theirs ? size_of(theirs) : 0, head = sizeof(size);
 
-	if (size <= head)
+	if (size <= head || !ours)
 		return;
 	memcpy((uint8_t *)theirs + head, (const uint8_t *)ours + head, vmf__min(size, bytes) - head);
 	if (size > bytes)

@@ -67,7 +67,7 @@ static void slot_range(struct vmf_slot *slot, vmf_pgoff first, uint32_t n)
 void vmf__slot_hold(struct vmf_port *port, struct vmf_slot *slot, struct vmf_area *area, vmf_pgoff first, uint32_t n,
 		    unsigned state)
 {
-	vmf__set(&slot->area, area);
+	vmf__set(&slot->area, area->real);
 	vmf__set(&slot->object, area->object);
 	slot_range(slot, first, n);
 	slot_publish(port, slot, ((vmf__peek(&slot->word) & ~STATE) + GENERATION) | state);
@@ -130,7 +130,7 @@ bool vmf__slot_mine(const struct vmf_space *space, vmf_va first, vmf_va last)
 	return slot_in(space, space->port->host->slot(space->port->self), first, last);
 }
 
-bool vmf_slot_holds(const struct vmf_space *space, uint32_t i, vmf_va va) { return slot_in(space, i, va, va); }
+bool vmf_slot_holds(const struct vmf_space *space, uint32_t i, vmf_va va) { return space && slot_in(space, i, va, va); }
 
 static bool slot_reads_table(struct vmf_slot *slot) { return slot_state(vmf__load(&slot->word)) == VMF__LOOKING; }
 
@@ -182,7 +182,7 @@ static bool slot_overlaps(const struct vmf_slot *slot, const struct vmf_object *
 {
 	vmf_pgoff at = vmf__load(&slot->first_lo) | (uint64_t)vmf__load(&slot->first_hi) << 32;
 
-	return vmf__peek(&slot->object) == object && at < first + n && first < at + vmf__peek(&slot->n);
+	return !object || (vmf__peek(&slot->object) == object && at < first + n && first < at + vmf__peek(&slot->n));
 }
 
 /* Marks one slot stale; if it is entering, when that is over.  Another generation is another fault or another range:

@@ -4,6 +4,8 @@
  */
 #include "core.h"
 
+#define SPACE_BYTES (sizeof(struct vmf_space) + VMF_CFG_SHARDS * sizeof(struct vmf__counters))
+
 static int pmap_in(struct vmf_pmap_ops *o, const struct vmf_pmap *pmap)
 {
 	int err = pmap && pmap->ops ? vmf_struct_in(o, sizeof(*o), pmap->ops, offsetof(struct vmf_pmap_ops, attach)) :
@@ -27,7 +29,7 @@ int vmf_space_create(struct vmf_port *port, struct vmf_space **out, struct vmf_p
 	err = pmap_in(&ops, pmap);
 	if (err)
 		return err;
-	space = vmf__alloc(port, sizeof(*space));
+	space = vmf__alloc(port, SPACE_BYTES);
 	if (!space)
 		return -VMF_ENOMEM;
 	space->port = port;
@@ -36,9 +38,10 @@ int vmf_space_create(struct vmf_port *port, struct vmf_space **out, struct vmf_p
 	space->ops = ops;
 	space->draft.port = port;
 	if (ops.supply && ops.supply(pmap)) {
-		vmf__free(port, space, sizeof(*space));
+		vmf__free(port, space, SPACE_BYTES);
 		return -VMF_ENOMEM;
 	}
+	vmf__add(&port->spaces, 1);
 	*out = space;
 	return 0;
 }
@@ -74,21 +77,28 @@ int vmf__space_empty(struct vmf_space *space)
 
 int vmf_space_destroy(struct vmf_space *space)
 {
-	int err = space ? vmf__space_empty(space) : 0;
+	int err;
 
-	if (err || !space)
+	if (!space)
+		return 0;
+	vmf__left_over(space->port, vmf__load(&space->tickets), " tickets are not dropped when their space goes");
+	err = vmf__load(&space->tickets) ? -VMF_EBUSY : vmf__space_empty(space);
+	if (err)
 		return err;
-	vmf__free(space->port, space, sizeof(*space));
+	vmf__sub(&space->port->spaces, 1);
+	vmf__free(space->port, space, SPACE_BYTES);
 	return 0;
 }
 
-struct vmf_pmap *vmf_space_pmap(const struct vmf_space *space) { return space->pmap; }
-struct vmf_port *vmf_space_port(const struct vmf_space *space) { return space->port; }
+struct vmf_pmap *vmf_space_pmap(const struct vmf_space *space) { return space ? space->pmap : NULL; }
+struct vmf_port *vmf_space_port(const struct vmf_space *space) { return space ? space->port : NULL; }
 
 void vmf_space_stats(const struct vmf_space *space, struct vmf_stats *out)
 {
 	struct vmf_stats sum = { .size = sizeof(sum) };
 
+	if (!space)
+		return;
 	for (uint32_t k = 0; k < VMF__COUNTERS; k++)
 		for (uint32_t i = 0; i < VMF_CFG_SHARDS; i++)
 			(&sum.faults)[k] += vmf__peek(&space->stats[i].v[k]);

@@ -30,7 +30,7 @@ void vmf__ticket_match(struct vmf_fault *f)
 	if (!fill || (fill->object == f->object && f->off - fill->io.first < fill->io.n))
 		return;
 	f->ticket->core[0] = 0;
-	f->ticket->flags &= VMF_MAJOR;
+	f->ticket->flags &= (uint8_t)~VMF__T_ALONE;
 	vmf__fill_put(fill);
 }
 
@@ -55,9 +55,11 @@ static int wait_while(struct vmf_space *space, const struct vmf_ticket *t, bool 
 
 int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interruptible)
 {
-	struct vmf_port *port = space->port;
+	struct vmf_port *port = space ? space->port : NULL;
 	int err;
 
+	if (!port || !t)
+		return -VMF_EINVAL;
 	vmf__check(port, vmf__rank_none(" lock is held around the wait of a fault"));
 	vmf_port_tidy(port);
 	if (!t->wait)
@@ -66,11 +68,24 @@ int vmf_ticket_wait(struct vmf_space *space, struct vmf_ticket *t, bool interrup
 	return err == -VMF_EINTR || err == -VMF_EKILLED ? err : 0;
 }
 
-bool vmf_ticket_ready(const struct vmf_ticket *t) { return !t->wait || vmf_wait_seq(t->wait) != t->seq; }
+bool vmf_ticket_ready(const struct vmf_ticket *t) { return !t || !t->wait || vmf_wait_seq(t->wait) != t->seq; }
+
+/* Who loses a ticket has leaked what it holds: vmf_space_destroy() says so. */
+void vmf__ticket_count(struct vmf_space *space, struct vmf_ticket *t)
+{
+	if (!(t->core[0] | t->core[1]) || t->flags & VMF__T_HOLDS)
+		return;
+	t->flags |= VMF__T_HOLDS;
+	vmf__add(&space->tickets, 1);
+}
 
 void vmf_ticket_drop(struct vmf_space *space, struct vmf_ticket *t)
 {
-	(void)space;
+	if (!space || !t)
+		return;
+	if (t->flags & VMF__T_HOLDS)
+		vmf__sub(&space->tickets, 1);
+	t->flags &= (uint8_t)~VMF__T_HOLDS;
 	if (t->core[0])
 		vmf__fill_put((struct vmf__fill *)t->core[0]);
 	if (t->core[1])

@@ -44,6 +44,7 @@
 #define VMF_CFG_LEAVES 160u /* 1 or more; a long run wants an eighth of its pages */
 #define VMF_CFG_NODES 64u   /* 16 or more */
 #define VMF_CFG_FILLS 4u    /* 1 or more */
+#define VMF_CFG_ALIASES 64u /* 1 or more; of blocks of 16 device pages, and of who shows some of one */
 #define VMF_CFG_SLAB 32768u /* bytes that the host is asked for at a time, 1024 or more */
 
 /* Counters of a space are spread over so many cache lines' worth, 1 to 64: about as many as there are CPUs. */

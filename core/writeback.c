@@ -149,6 +149,8 @@ int vmf_sync(struct vmf_object *o, vmf_pgoff first, uint64_t n, int *err)
 	if (!o->backed)
 		return o->ops->mkwrite && first < end ? driver_sync(o, first, end) : 0;
 	own = backed_sync(o, first, end, &first_err);
+	if (!own && vmf__pages_lost(o, first, end))
+		own = -VMF_EIO;
 	if (!own && o->backing->sync) {
 		first_err = o->backing->sync(o->backing_self);
 		own = first_err ? -VMF_EIO : 0;
@@ -172,7 +174,7 @@ static bool page_leaves(const struct vmf__page *page, enum drop what)
 
 	if (state == VMF_PRESENT)
 		return what != DROP_UNUSED || word < VMF__P_PIN;
-	return state == VMF_DIRTY && what == DROP_ALL;
+	return what == DROP_ALL && (state == VMF_DIRTY || vmf__page_lost(page));
 }
 
 /* => object lock */
@@ -244,10 +246,15 @@ static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, enum
 uint64_t vmf_reclaim(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 {
 	uint64_t dropped = 0;
+	vmf_pgoff end, stop;
 
 	if (!o || !o->backed || o->stream || first + n < first)
 		return 0;
-	(void)pages_drop(o, first, vmf__min(first + n, o->room), DROP_UNUSED, &dropped);
+	end = vmf__min(first + n, o->room);
+	while ((first = vmf__bolts_skip(o, first, end, &stop)) < end) {
+		(void)pages_drop(o, first, stop, DROP_UNUSED, &dropped);
+		first = stop;
+	}
 	return dropped;
 }
 
@@ -291,7 +298,8 @@ static bool page_kept(const struct vmf__page *page)
 {
 	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
 
-	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING || (page && vmf__load(&page->word) & VMF__P_LEAVING);
+	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING || (page && vmf__load(&page->word) & VMF__P_LEAVING) ||
+	       (page && vmf__page_lost(page));
 }
 
 /* On its way back to the backing, or perhaps out of here: whoever is at it ends that, one way or the other. */

@@ -22,7 +22,7 @@ static enum vmf_code ring_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 
 	ans->wait = &r->changed;
 	ans->seq = vmf_wait_seq(&r->changed);
-	ans->why = VMF_WHY_RESOURCE;
+	ans->why = VMF_WHY_IO;
 	if (!try_lock(r))
 		return VMF_RETRY;
 	frame = r->frames[req->off];

@@ -149,53 +149,54 @@ static int bolts_reserve(struct vmf_softtlb *s, vmf_va va, uint64_t pages)
 	return 0;
 }
 
-static void bolts_release(struct vmf_softtlb *s, vmf_va first, vmf_va last)
+/* reserved: those as well.  => pmap lock */
+static void bolts_release(struct vmf_softtlb *s, vmf_va first, vmf_va last, bool reserved)
 {
 	for (int i = 0; i < s->cfg.bolts; i++)
 		for (unsigned half = 0; half < 1u << s->cfg.pair; half++) {
 			vmf_va at = page_va(s, s->bolt[i].va, half);
 
 			if (at >= first && at <= last)
-				bolt_drop(s, i, 1u << half, 1u << half);
+				bolt_drop(s, i, reserved ? 1u << half : 0, 1u << half);
 		}
+}
+
+/* => pmap lock */
+static int bolt_hold(struct vmf_softtlb *s, vmf_va va)
+{
+	struct vmf_softtlb_entry *e = entry_at(s, va);
+	uint8_t bit = (uint8_t)(1u << half_of(s, va));
+	int slot = bolt_make(s, va);
+
+	if (slot < 0)
+		return -VMF_ENOSPC;
+	if ((s->bolt[slot].reserved | s->bolt[slot].held) & bit)
+		return 0;
+	s->bolt[slot].held |= bit;
+	if (e)
+		entry_write(s, e, true);
+	return 1;
 }
 
 static int tlb_bolt(struct vmf_pmap *pmap, const struct vmf_run *run)
 {
 	struct vmf_softtlb *s = tlb_of(pmap);
-	int err = 0;
-	uint32_t i;
+	int got;
 
 	vmf_lock_take(s->cfg.port, &s->lock);
-	for (i = 0; i < run->n && !err; i++) {
-		vmf_va at = page_va(s, run->va, i);
-		struct vmf_softtlb_entry *e = entry_at(s, at);
-		int slot = bolt_make(s, at);
-
-		if (!e || !e->page[half_of(s, at)].present || slot < 0) {
-			err = slot < 0 ? -VMF_ENOSPC : -VMF_EFAULT;
-		} else {
-			s->bolt[slot].held |= (uint8_t)(1u << half_of(s, at));
-			entry_write(s, e, true);
-		}
-	}
-	for (i = err ? i - 1 : 0; i--;)
-		bolt_drop(s, bolt_at(s, page_va(s, run->va, i)), 0, 1u << half_of(s, page_va(s, run->va, i)));
+	got = bolt_hold(s, run->va);
 	vmf_lock_drop(s->cfg.port, &s->lock);
-	return err;
+	return got;
 }
 
-static int tlb_unbolt(struct vmf_pmap *pmap, vmf_va va)
+static int tlb_unbolt(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
 {
 	struct vmf_softtlb *s = tlb_of(pmap);
-	int slot;
 
 	vmf_lock_take(s->cfg.port, &s->lock);
-	slot = bolt_at(s, va);
-	if (slot >= 0)
-		bolt_drop(s, slot, 0, 1u << half_of(s, va));
+	bolts_release(s, va, va + ((vmf_va)pages << s->cfg.page_shift) - 1, false);
 	vmf_lock_drop(s->cfg.port, &s->lock);
-	return slot >= 0 ? 0 : -VMF_EFAULT;
+	return 0;
 }
 
 /* --------------------------------------------------------------------------------------------- entering */
@@ -450,7 +451,7 @@ static int tlb_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct v
 		return 0;
 	vmf_lock_take(s->cfg.port, &s->lock);
 	tlb_sweep(s, &all);
-	bolts_release(s, all.first, all.last);
+	bolts_release(s, all.first, all.last, true);
 	vmf_lock_drop(s->cfg.port, &s->lock);
 	return 0;
 }

@@ -48,7 +48,8 @@ if [ "${3:-}" = amalgam ]; then
 	flags=("${flags[@]/-Iinclude/-I$out/amalgam}")
 fi
 for source in "${sources[@]}" drivers/*.c ports/metal/*.c ports/"$board"/*.c ports/"$board"/*.S \
-	tests/list/{list,drivers,memory,devices,backed,backing}.c \
+	tests/list/{bolts,special,list,drivers,memory,devices,aliases,backed,backing,adopt,faults,huge,migrate}.c \
+	tests/list/{sweep,sweep_entry,sweep_layout,sweep_object}.c \
 	tests/model/{access,check,layout,model,object,ops,reference}.c; do
 	object=$out/$board-$(basename "$(dirname "$source")")-${source##*/}.o
 	extra=()

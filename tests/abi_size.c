@@ -314,7 +314,10 @@ static int tiny_query(struct vmf_pmap *p, vmf_va va, struct vmf_entry *e)
 
 static int tiny_take(struct vmf_pmap *p, vmf_va va, void *to) { return (void)p, (void)va, (void)to, -VMF_ENOSYS; }
 static int tiny_bolt(struct vmf_pmap *p, const struct vmf_run *run) { return (void)p, (void)run, called |= 64, 0; }
-static int tiny_unbolt(struct vmf_pmap *p, vmf_va va) { return (void)p, (void)va, called |= 128, 0; }
+static int tiny_unbolt(struct vmf_pmap *p, vmf_va va, uint64_t n)
+{
+	return (void)p, (void)va, (void)n, called |= 128, 0;
+}
 static void tiny_icache(struct vmf_pmap *p, vmf_va va, uint64_t n) { (void)p, (void)va, (void)n, called |= 256; }
 static void tiny_update(struct vmf_pmap *p) { (void)p, called |= 512; }
 static int tiny_supply(struct vmf_pmap *p) { return (void)p, called |= 1024, 0; }
@@ -566,14 +569,14 @@ CUT(backing_ops, AT(unit), AT(start), AT(extent), AT(length), AT(sync), AT(close
 #undef THIS
 #define THIS vmf_sim_config
 CUT(sim_config, AT(store), AT(page_shift), AT(protect), AT(fences), AT(ram_pages), AT(slots), AT(bolts), AT(fail_alloc),
-	AT(trace), AT(trace_self));
+	AT(strict), AT(trace), AT(trace_self));
 #undef THIS
 #define THIS vmf_host_ops
 CUT(host_ops, AT(flags), AT(alloc), AT(free), AT(bytes), AT(slot), AT(barrier), AT(block), AT(unblock), AT(wait),
 	AT(wake), AT(now), AT(trace), AT(segment), AT(segment_punch), AT(segment_free));
 #undef THIS
 #define THIS vmf_port_config
-CUT(port_config, AT(abi), AT(host), AT(self), AT(slots), AT(page_shift));
+CUT(port_config, AT(abi), AT(host), AT(self), AT(slots), AT(page_shift), AT(strict));
 #undef THIS
 #define THIS vmf_pmap_ops
 CUT(pmap_ops, AT(flags), AT(attach), AT(detach), AT(enter), AT(remove), AT(protect), AT(clean), AT(query), AT(take),
@@ -720,7 +723,7 @@ static void what_has_no_meaning_yet_is_zero(void)
 	CHECK_EQ(use(&subjects[3], &b, sizeof(b), sizeof(b)).result, -VMF_EINVAL);
 	h.flags = 1;
 	CHECK_EQ(use(&subjects[6], &h, sizeof(h), sizeof(h)).result, -VMF_EINVAL);
-	config.zero[2] = 1;
+	config.zero[1] = 1;
 	CHECK_EQ(use(&subjects[7], &config, sizeof(config), sizeof(config)).result, -VMF_EINVAL);
 	p.flags = 1;
 	CHECK_EQ(use(&subjects[8], &p, sizeof(p), sizeof(p)).result, -VMF_EINVAL);

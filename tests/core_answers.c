@@ -133,7 +133,7 @@ static void less_than_was_asked_for(void)
 	for (unsigned pfn = 0; pfn < 2; pfn++) {
 		rig_open(&r, VMF_BY_ADDRESS);
 		driver_open(&d, &r, pfn ? &nopfn_ops : &nopage_ops, pfn ? read_only_pfn : read_only);
-		at = driver_map(&d, (struct vmf_map){ .flags = VMF_SHARED, .attr = uncached });
+		at = driver_map(&d, (struct vmf_map){ .flags = VMF_SHARED, .attr = pfn ? uncached : (struct vmf_attr){ 0 } });
 		CHECK_RESULT(vmf_sim_store(r.space, at, "x", 1), VMF_SIGSEGV, VMF_WHY_PROT);
 		CHECK(!rig_present(&r, at));
 		CHECK_EQ(rig_free_frames(&r), RAM);

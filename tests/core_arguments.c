@@ -134,7 +134,7 @@ static void a_port_is_described_right(void)
 		{ { .abi = VMF_ABI, .host = &ops, .slots = UINT32_MAX, .page_shift = 12 }, -VMF_EINVAL },
 		{ { .abi = VMF_ABI, .host = &ops, .slots = 1, .page_shift = 11 }, -VMF_EINVAL },
 		{ { .abi = VMF_ABI, .host = &ops, .slots = 1, .page_shift = 17 }, -VMF_EINVAL },
-		{ { .abi = VMF_ABI, .host = &ops, .slots = 1, .page_shift = 12, .zero = { 0, 1, 0 } }, -VMF_EINVAL },
+		{ { .abi = VMF_ABI, .host = &ops, .slots = 1, .page_shift = 12, .zero = { 0, 1 } }, -VMF_EINVAL },
 	};
 	struct vmf_port *port;
 

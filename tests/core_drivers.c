@@ -108,45 +108,89 @@ static void a_ring_without_memory_leaves_nothing(void)
 	rig_close(&r);
 }
 
-struct replacer { struct vmf_ring *ring; bool stop; };
+#define READERS 3u
+#define REPLACERS 2u
 
-static void *replace(void *self)
+struct crowd {
+	struct vmf_ring *ring;
+	struct rig *r;
+	vmf_va at;
+	bool stop;
+	unsigned whole, out, replaced, names;
+};
+
+static uint8_t *bytes_of(struct crowd *c, struct vmf_frame *frame) { return vmf_frame_bytes(c->r->port, frame); }
+
+/* By address another frame takes its place; by offset there is no other, so the page is out until its bytes are others.
+ * What was out is full of what nobody must see. */
+static void replace(struct crowd *c, unsigned page)
 {
-	struct replacer *p = self;
-	struct vmf_frame *fresh;
-	unsigned i = 0;
+	struct vmf_frame *old = frames[page], *fresh = vmf_frame_at(c->ring->object, page);
+	bool other = c->r->store == VMF_BY_ADDRESS;
 
-	for (; !__atomic_load_n(&p->stop, __ATOMIC_RELAXED); i++) {
-		fresh = vmf_frame_at(p->ring->object, i % PAGES);
-		if (!fresh)
-			continue;
-		memset(vmf_frame_bytes(p->ring->port, fresh), (int)(i % PAGES) + 1, PAGE);
-		CHECK_ERR(vmf_ring_replace(p->ring, i % PAGES, fresh), 0);
+	vmf_frame_get(old);
+	if (other)
+		memset(bytes_of(c, fresh), (int)page + 1, PAGE);
+	CHECK_ERR(vmf_ring_replace(c->ring, page, other ? fresh : NULL), 0);
+	memset(bytes_of(c, old), 0xee, PAGE);
+	vmf_frame_put(c->r->port, old);
+	if (other)
+		return;
+	memset(bytes_of(c, fresh), (int)page + 1, PAGE);
+	CHECK_ERR(vmf_ring_replace(c->ring, page, fresh), 0);
+}
+
+/* Each its own pages. */
+static void *replacer(void *self)
+{
+	struct crowd *c = self;
+	unsigned page = __atomic_fetch_add(&c->names, 1, __ATOMIC_RELAXED);
+
+	for (; !__atomic_load_n(&c->stop, __ATOMIC_RELAXED); page = (page + REPLACERS) % (PAGES / REPLACERS * REPLACERS)) {
+		replace(c, page);
+		__atomic_fetch_add(&c->replaced, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
 
 /* Whatever frame it is, it is one of that page. */
+static void *reader(void *self)
+{
+	struct crowd *c = self;
+	uint64_t seed = (uintptr_t)&seed;
+
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+		unsigned page = vmtest_random(&seed) % PAGES;
+		int byte = rig_byte(c->r, c->at + page * PAGE);
+
+		if (byte != -VMF_SIGBUS || c->r->store == VMF_BY_ADDRESS)
+			CHECK_EQ(byte, page + 1);
+		__atomic_fetch_add(byte < 0 ? &c->out : &c->whole, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
 static void a_ring_is_replaced_while_it_is_read(void)
 {
+	pthread_t t[READERS + REPLACERS];
 	struct vmf_ring ring;
-	pthread_t t;
 	struct rig r;
-	vmf_va at;
 
-	rig_open(&r, VMF_BY_ADDRESS);
-	{
-		struct replacer p = { .ring = &ring };
+	for (unsigned store = VMF_BY_ADDRESS; store <= VMF_BY_OFFSET; store++) {
+		struct crowd c = { .ring = &ring, .r = &r };
 
-		at = ring_open(&ring, &r);
-		CHECK(!pthread_create(&t, NULL, replace, &p));
-		for (unsigned i = 0; i < 5000; i++)
-			CHECK_EQ(rig_byte(&r, at + i % PAGES * PAGE), i % PAGES + 1);
-		__atomic_store_n(&p.stop, true, __ATOMIC_RELAXED);
-		pthread_join(t, NULL);
-		ring_close(&ring, &r, at);
+		rig_open(&r, store);
+		c.at = ring_open(&ring, &r);
+		for (unsigned i = 0; i < READERS + REPLACERS; i++)
+			CHECK(!pthread_create(&t[i], NULL, i < READERS ? reader : replacer, &c));
+		CHECK_SOON(__atomic_load_n(&c.whole, __ATOMIC_RELAXED) >= 20000 &&
+			   __atomic_load_n(&c.replaced, __ATOMIC_RELAXED) >= 2000);
+		__atomic_store_n(&c.stop, true, __ATOMIC_RELAXED);
+		for (unsigned i = 0; i < READERS + REPLACERS; i++)
+			pthread_join(t[i], NULL);
+		ring_close(&ring, &r, c.at);
+		rig_close(&r);
 	}
-	rig_close(&r);
 }
 
 /* -------------------------------------------------------------------------------------------- devmem */
@@ -258,7 +302,7 @@ static void the_core_refuses_what_the_map_forbids(void)
 {
 	static const struct { uint64_t first, type; uint8_t why; } t[] = {
 		{ 0x50, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_RESERVED, VMF_UC, VMF_WHY_HOLE },
-		{ VMF_SIM_RAM, VMF_UC, VMF_WHY_HOLE }, { VMF_SIM_DEVICE, VMF_WB, VMF_WHY_ATTR },
+		{ VMF_SIM_RAM, VMF_UC, VMF_WHY_POLICY }, { VMF_SIM_DEVICE, VMF_WB, VMF_WHY_ATTR },
 		{ VMF_SIM_DEVICE, VMF_WC, VMF_WHY_ATTR },
 	};
 	struct rig r;

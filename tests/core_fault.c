@@ -495,7 +495,7 @@ static void the_memory_map_decides(void)
 		{ VMF_SIM_DEVICE + 255, 2, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
 		{ VMF_SIM_DEVICE + 256, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
 		{ VMF_SIM_RESERVED, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
-		{ VMF_SIM_RAM, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
+		{ VMF_SIM_RAM, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_POLICY },
 		{ 0, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
 		{ UINT64_MAX, 1, VMF_UC, VMF_SIGBUS, VMF_WHY_HOLE },
 		{ UINT64_MAX, 2, VMF_UC, VMF_SIGBUS, VMF_WHY_DRIVER },
@@ -526,25 +526,37 @@ static void the_memory_map_decides(void)
 	}
 }
 
+static enum vmf_code give_as_mapped(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	ans->pfn.n = ((struct driver *)req->object_priv)->pfn;
+	ans->n = 1;
+	return VMF_OK;
+}
+
 static void what_cannot_be_encoded_is_refused(void)
 {
-	struct vmf_map map;
+	static const uint32_t port[] = { 0x80, 0x100 }; /* the simulated MMU has eight such bits */
 	struct driver d;
 	struct rig r;
-	vmf_va at;
 
-	RIG_EACH(r) {
-		driver_open(&d, &r, &nopage_ops, give_frames);
-		driver_frames(&d);
-		map = rig_map(&r, 4, VMF_R);
-		map.attr.port = 0x80; /* the simulated MMU has eight such bits */
-		CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
-		CHECK_EQ(rig_byte(&r, at), 1);
-		map.attr.port = 0x100;
-		CHECK_ERR(vmf_map(r.space, d.object, &map, &at), 0);
-		CHECK_RESULT(vmf_sim_load(r.space, at, &(char){ 0 }, 1), VMF_SIGBUS, VMF_WHY_ATTR);
-		driver_close(&d);
-	}
+	RIG_EACH(r)
+		for (unsigned i = 0; i < 2; i++) {
+			const struct vmf_range range = { .size = sizeof(range), .kind = VMF_PHYS_DEVICE,
+							 .first = { VMF_SIM_DEVICE }, .pages = 1, .attr = { .port = port[i] } };
+			struct vmf_map map = rig_map(&r, 1, VMF_R);
+			struct vmf_ticket ticket = { 0 };
+			struct vmf_trap trap = { .access = VMF_R };
+
+			CHECK_ERR(vmf_phys_remove(r.port, range.first), 0);
+			CHECK_ERR(vmf_phys_add(r.port, &range), 0);
+			driver_open(&d, &r, &nopfn_ops, give_as_mapped);
+			d.pfn = range.first.n;
+			map.attr.port = port[i];
+			CHECK_ERR(vmf_map(r.space, d.object, &map, &trap.va), 0);
+			CHECK_EQ(vmf_handle(r.space, &trap, &ticket).code, i ? VMF_SIGBUS : VMF_OK);
+			CHECK_EQ(rig_present(&r, trap.va), !i);
+			driver_close(&d);
+		}
 }
 
 /* ----------------------------------------------------------------------------------- fault and install */
@@ -883,6 +895,7 @@ static void instructions_are_made_fetchable_first(void)
 static const struct { int err; uint8_t code, why; bool once; } enter_errors[] = {
 	{ VMF_EAGAIN, VMF_SIGBUS, VMF_WHY_LAYOUT, true }, { VMF_ENOMEM, VMF_OOM, VMF_WHY_RESOURCE, true },
 	{ VMF_EGONE, VMF_SIGSEGV, VMF_WHY_LAYOUT, false }, { VMF_ENOSYS, VMF_SIGBUS, VMF_WHY_ATTR, false },
+	{ VMF_EPERM, VMF_SIGBUS, VMF_WHY_POLICY, false },
 	{ VMF_ENOSPC, VMF_SIGBUS, VMF_WHY_BOLTS, false }, { VMF_EEXIST, VMF_SIGBUS, VMF_WHY_RACE, true },
 };
 

@@ -3,9 +3,8 @@
  * The order of locks, as builds with VMF_DEBUG check it: whoever takes one out of order traps, with a line that names
  * both; in other builds nothing is checked, and nothing said.
  */
-#include <fcntl.h>
-#include <sys/wait.h>
 #include "core/core.h"
+#include "dying.h"
 #include "rig.h"
 
 static struct rig rig;
@@ -25,47 +24,11 @@ static void close_all(void)
 	rig_close(&rig);
 }
 
-/* What it says before it dies by SIGABRT, in a child; "": it did not. */
-static const char *dying(void (*run)(void))
-{
-	static char said[256];
-	int fd[2], status;
-	ssize_t n;
-	pid_t pid;
-
-	fflush(NULL);
-	CHECK(!pipe2(fd, O_CLOEXEC));
-	pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		dup2(fd[1], 2);
-		signal(SIGABRT, SIG_DFL);
-		run();
-		_exit(0);
-	}
-	close(fd[1]);
-	n = read(fd[0], said, sizeof(said) - 1);
-	said[n > 0 ? n : 0] = 0;
-	close(fd[0]);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	if (WIFEXITED(status) && !WEXITSTATUS(status))
-		return "";
-	CHECK(WIFSIGNALED(status));
-	CHECK_EQ(WTERMSIG(status), SIGABRT);
-	return said;
-}
+static void call(const void *run) { (*(void (*const *)(void))run)(); }
 
 static void check_dies(void (*run)(void), const char *one, const char *other)
 {
-	const char *said = dying(run);
-
-#ifdef VMF_DEBUG
-	if (!strstr(said, one) || !strstr(said, other))
-		vmtest_fail("it says \"%s\", and not \"%s\" and \"%s\"", said, one, other);
-#else
-	(void)one, (void)other;
-	CHECK_EQ(strlen(said), 0);
-#endif
+	dying_says(call, &run, one, other);
 }
 
 /* ------------------------------------------------------------------------------------------- the core's */

@@ -24,7 +24,6 @@ static vmf_va address(uint32_t page) { return VMF_SIM_LOWEST + (vmf_va)page * PA
 /* The table and what it must be.  Areas that only the table knows: nobody maps them. */
 struct plain {
 	struct rig r;
-	struct vmf_space space;
 	struct vmf__draft draft;
 	struct vmf_area *area[ROOM];
 	uint32_t n;
@@ -35,7 +34,7 @@ static struct vmf_area *plain_area(struct plain *p, uint32_t page, uint32_t page
 	struct vmf_area *a = calloc(1, sizeof(*a));
 
 	CHECK(a);
-	a->space = &p->space;
+	a->space = p->r.space;
 	a->va = address(page);
 	a->pages = pages;
 	return a;
@@ -45,7 +44,7 @@ static void plain_open(struct plain *p)
 {
 	*p = (struct plain){ 0 };
 	rig_open(&p->r, VMF_BY_ADDRESS);
-	p->space.port = p->draft.port = p->r.port;
+	p->draft.port = p->r.port;
 }
 
 static void plain_close(struct plain *p)

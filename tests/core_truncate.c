@@ -4,6 +4,8 @@
  * way when it came, and whatever failed.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include "rig.h"
 #include "testback.h"
 
@@ -308,7 +310,7 @@ static void *sync_all(void *self)
 	return NULL;
 }
 
-static void *shrink(void *self)
+static void *resize_it(void *self)
 {
 	struct helper *h = helper = self;
 
@@ -334,7 +336,7 @@ static void written_truncated_grown(struct rig *r, bool fails)
 	CHECK(!pthread_create(&sync_thread, NULL, sync_all, &syncer));
 	testback_wait_queued(&f.back, 1);
 	testback_resize(&f.back, 4 * PAGE);
-	CHECK(!pthread_create(&cut_thread, NULL, shrink, &cutter));
+	CHECK(!pthread_create(&cut_thread, NULL, resize_it, &cutter));
 	CHECK_SOON(__atomic_load_n(&cutter.waits, __ATOMIC_SEQ_CST) || __atomic_load_n(&cutter.done, __ATOMIC_SEQ_CST));
 	CHECK(!__atomic_load_n(&cutter.done, __ATOMIC_SEQ_CST));
 	testback_release(&f.back, 8);
@@ -357,6 +359,68 @@ static void an_object_does_not_grow_over_what_is_being_written(void)
 			written_truncated_grown(&r, fails);
 }
 
+/* ----------------------------------------------------------------------------------- on the way out */
+
+static struct { atomic_bool there, go; } reclaimer;
+static _Thread_local bool reclaims;
+
+static void hold_the_reclaimer(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	if (!reclaims)
+		return;
+	reclaimer.there = true;
+	while (!reclaimer.go)
+		sched_yield();
+	fail_this(self, space, at, pages);
+}
+
+static void *reclaim(void *self)
+{
+	struct helper *h = self;
+
+	reclaims = true;
+	h->err = (int)vmf_reclaim(h->f->object, 7, 1);
+	return NULL;
+}
+
+/* Page 7 could not be cut off.  While somebody else tries to be rid of it, in vain too, nobody may make the object longer
+ * again: it would be there. */
+static void an_object_does_not_grow_over_what_is_being_reclaimed(void)
+{
+	static struct file f;
+	struct rig r;
+
+	SHARED_EACH(r) {
+		struct helper other = { .f = &f }, grower = { .f = &f };
+		pthread_t reclaim_thread, grow_thread;
+
+		file_open(&f, &r, 8 * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ .pages = 8 });
+		check_page(&f, 7);
+		testback_resize(&f.back, 4 * PAGE);
+		removing_fails(&r, true);
+		CHECK_ERR(vmf_object_resize(f.object), -VMF_ENOMEM);
+		removing_fails(&r, false);
+		reclaimer.there = reclaimer.go = false;
+		vmf_sim_on(r.sim, VMF_SIM_REMOVE, hold_the_reclaimer, r.sim);
+		vmf_sim_on(r.sim, VMF_SIM_WAIT, note_wait, NULL);
+		CHECK(!pthread_create(&reclaim_thread, NULL, reclaim, &other));
+		CHECK_SOON(reclaimer.there);
+		testback_resize(&f.back, 8 * PAGE);
+		testback_poke(&f.back, 7 * PAGE, 201);
+		CHECK(!pthread_create(&grow_thread, NULL, resize_it, &grower));
+		CHECK_SOON(__atomic_load_n(&grower.waits, __ATOMIC_SEQ_CST) ||
+			   __atomic_load_n(&grower.done, __ATOMIC_SEQ_CST));
+		CHECK(!__atomic_load_n(&grower.done, __ATOMIC_SEQ_CST));
+		reclaimer.go = true;
+		pthread_join(reclaim_thread, NULL);
+		pthread_join(grow_thread, NULL);
+		CHECK_EQ(other.err, 0);
+		CHECK_ERR(grower.err, 0);
+		CHECK_EQ(rig_byte(&r, f.at + 7 * PAGE), 201);
+		file_close(&f);
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(pages_far_apart_are_all_cut_off),
 	VMTEST(pages_far_apart_are_all_reclaimed),
@@ -367,5 +431,6 @@ static const struct vmtest tests[] = {
 	VMTEST(an_extent_of_before_is_not_believed),
 	VMTEST(a_tail_that_was_read_before_a_growth_is_not_shown),
 	VMTEST(an_object_does_not_grow_over_what_is_being_written),
+	VMTEST(an_object_does_not_grow_over_what_is_being_reclaimed),
 };
 VMTEST_MAIN(tests, 20)

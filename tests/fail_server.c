@@ -24,8 +24,8 @@
 #define TRUNCATED 0x1005 /* the kernel has dropped the descriptor of a message */
 
 enum server_call {
-	ACCEPT = CALLS, RECVMSG, GETSOCKOPT, TIMER_NEW, EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, PIDFD, PIDFD_SIGNAL, SOCKET, BIND,
-	LISTEN, FLOCK, LSTAT, UNLINK, WRITE, ALL
+	ACCEPT = CALLS, RECVMSG, GETSOCKOPT, TIMER_NEW, PIDFD, PIDFD_SIGNAL, SOCKET, BIND, LISTEN,
+	FLOCK, LSTAT, UNLINK, WRITE, ALL
 };
 
 static const struct failing_kind kinds[] = {
@@ -36,9 +36,6 @@ static const struct failing_kind kinds[] = {
 		.errors = ERRORS(AWHILE(EINTR), ONCE(EAGAIN), ENOMEM, ONCE(ECONNRESET), ONCE(TRUNCATED)) },
 	[GETSOCKOPT] = { .name = "getsockopt", .errors = ERRORS(ENOPROTOOPT, ENOMEM, EMFILE) },
 	[TIMER_NEW] = { .name = "timerfd_create", .errors = ERRORS(NO_FD) },
-	[EPOLL_NEW] = { .name = "epoll_create", .errors = ERRORS(NO_FD) },
-	[EPOLL_CTL] = { .name = "epoll_ctl", .errors = ERRORS(ENOMEM, ENOSPC) },
-	[EPOLL_WAIT] = { .name = "epoll_wait", .errors = ERRORS(AWHILE(EINTR)) },
 	[PIDFD] = { .name = "pidfd_open", .errors = ERRORS(EMFILE, ENFILE, ENOMEM, ESRCH) },
 	[PIDFD_SIGNAL] = { .name = "pidfd_send_signal", .errors = ERRORS(EPERM, ESRCH) },
 	[SOCKET] = { .name = "socket", .errors = ERRORS(NO_FD) },
@@ -67,11 +64,6 @@ static const char *server_error(int error) { return error == TRUNCATED ? "TRUNCA
 WRAP(ACCEPT, int, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags), (fd, a, n, flags))
 WRAP(GETSOCKOPT, int, getsockopt, (int fd, int level, int name, void *v, socklen_t *n), (fd, level, name, v, n))
 WRAP(TIMER_NEW, int, timerfd_create, (clockid_t clock, int flags), (clock, flags))
-WRAP(EPOLL_NEW, int, epoll_create1, (int flags), (flags))
-/* (What is watched already is watched again without any memory.) */
-WRAP(what == EPOLL_CTL_ADD ? EPOLL_CTL : NO_CALL, int, epoll_ctl, (int ep, int what, int fd, struct epoll_event *e),
-	(ep, what, fd, e))
-WRAP(EPOLL_WAIT, int, epoll_wait, (int ep, struct epoll_event *e, int n, int ms), (ep, e, n, ms))
 WRAP(PIDFD, int, pidfd_open, (pid_t pid, unsigned flags), (pid, flags))
 WRAP(PIDFD_SIGNAL, int, pidfd_send_signal, (int fd, int sig, siginfo_t *si, unsigned flags), (fd, sig, si, flags))
 WRAP(SOCKET, int, socket, (int domain, int type, int protocol), (domain, type, protocol))

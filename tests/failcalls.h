@@ -8,6 +8,7 @@
  *	THERE    EEXIST, and the page is there: somebody was faster
  *	ABSENT   EEXIST, and it is not: no huge page is left, or a mark is in the way
  *	NOTHING  0: the end of a file
+ *	SWAPPED  of the pagemap: what is there is swapped out
  * Mappings, allocations and descriptors that are made and not given back are counted here, too.
  */
 #ifndef FAILCALLS_H
@@ -20,6 +21,7 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -28,14 +30,14 @@
 #include <sys/uio.h>
 #include "failing.h"
 
-enum { PART = 0x1001, THERE, ABSENT, NOTHING };
+enum { PART = 0x1001, THERE, ABSENT, NOTHING, SWAPPED };
 
 enum call {
 	UFFD_OPEN, UFFD_DEVICE, UFFD_NEW, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT,
 	UFFD_WP, UFFD_CHANGING, UFFD_POISON, UFFD_READ, UFFD_READV,
 	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD,
 	FTRUNCATE, PUNCH, SEAL, DUP, GETFL, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD,
-	SIGNALFD, PPOLL, THREAD, VM_READ, READLINK, ALLOC, CALLS
+	EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SIGNALFD, PPOLL, THREAD, VM_READ, READLINK, ALLOC, CALLS
 };
 
 #define NO_CALL FAILING_KINDS /* one that does not fail */
@@ -90,6 +92,9 @@ enum call {
 	[FDATASYNC] = { .name = "fdatasync", .errors = ERRORS(EIO, ENOSPC, AWHILE(EINTR)) }, \
 	[EVENT_READ] = { .name = "read-eventfd", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
 	[EVENTFD] = { .name = "eventfd", .errors = ERRORS(NO_FD) }, \
+	[EPOLL_NEW] = { .name = "epoll_create", .errors = ERRORS(NO_FD) }, \
+	[EPOLL_CTL] = { .name = "epoll_ctl", .errors = ERRORS(ENOMEM, ENOSPC) }, \
+	[EPOLL_WAIT] = { .name = "epoll_wait", .errors = ERRORS(AWHILE(EINTR)) }, \
 	[SIGNALFD] = { .name = "signalfd", .errors = ERRORS(NO_FD) }, \
 	[PPOLL] = { .name = "poll", .errors = ERRORS(AWHILE(EINTR), AWHILE(ENOMEM)) }, \
 	[THREAD] = { .name = "pthread_create", .errors = ERRORS(EAGAIN) }, \
@@ -99,10 +104,10 @@ enum call {
 
 static const char *call_error(int error)
 {
-	static const char *const special[] = { "PART", "THERE", "ABSENT", "NOTHING" };
+	static const char *const special[] = { "PART", "THERE", "ABSENT", "NOTHING", "SWAPPED" };
 	const char *name = strerrorname_np(error);
 
-	return error >= PART && error <= NOTHING ? special[error - PART] : name ? name : "?";
+	return error >= PART && error <= SWAPPED ? special[error - PART] : name ? name : "?";
 }
 
 /* What was made and not given back.  Signed: the order may be another. */
@@ -444,8 +449,17 @@ static inline ssize_t moved(int error, ssize_t n)
 ssize_t __wrap_pread64(int fd, void *to, size_t n, off_t at)
 {
 	int error = call_fails(PAGEMAP);
+	uint64_t *map = to;
+	ssize_t got;
 
-	return error && error < PART ? -1 : moved(error, __real_pread64(fd, to, n, at));
+	if (error && error < PART)
+		return -1;
+	got = __real_pread64(fd, to, n, at);
+	if (error != SWAPPED)
+		return moved(error, got);
+	for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(*map); i++)
+		map[i] = map[i] >> 63 ? UINT64_C(1) << 62 : map[i];
+	return got;
 }
 
 ssize_t __wrap_pwrite64(int fd, const void *from, size_t n, off_t at)
@@ -484,6 +498,12 @@ ssize_t __wrap_read(int fd, void *to, size_t n)
 
 /* -------------------------------------------------------------------------------------------- waits, threads */
 
+int __real_epoll_create1(int);
+int __wrap_epoll_create1(int);
+int __real_epoll_ctl(int, int, int, struct epoll_event *);
+int __wrap_epoll_ctl(int, int, int, struct epoll_event *);
+int __real_epoll_wait(int, struct epoll_event *, int, int);
+int __wrap_epoll_wait(int, struct epoll_event *, int, int);
 int __real_eventfd(unsigned, int);
 int __wrap_eventfd(unsigned, int);
 int __real_signalfd(int, const sigset_t *, int);
@@ -495,6 +515,16 @@ int __wrap_poll(struct pollfd *, nfds_t, int);
 int __real_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
+int __wrap_epoll_create1(int flags) { return call_fails(EPOLL_NEW) ? -1 : __real_epoll_create1(flags); }
+/* (What is watched already is watched again without any memory.) */
+int __wrap_epoll_ctl(int all, int what, int fd, struct epoll_event *e)
+{
+	return call_fails(what == EPOLL_CTL_ADD ? EPOLL_CTL : NO_CALL) ? -1 : __real_epoll_ctl(all, what, fd, e);
+}
+int __wrap_epoll_wait(int all, struct epoll_event *e, int n, int ms)
+{
+	return call_fails(EPOLL_WAIT) ? -1 : __real_epoll_wait(all, e, n, ms);
+}
 int __wrap_eventfd(unsigned n, int flags) { return call_fails(EVENTFD) ? -1 : __real_eventfd(n, flags); }
 
 int __wrap_signalfd(int fd, const sigset_t *set, int flags)

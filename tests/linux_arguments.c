@@ -27,7 +27,7 @@ static void ports_and_spaces_are_described_right(void)
 
 	CHECK_ERR(vmf_linux_open(&port, &config), -VMF_EINVAL);
 	config.size = sizeof(config);
-	config.flags = 1;
+	config.flags = 2;
 	CHECK_ERR(vmf_linux_open(&port, &config), -VMF_EINVAL);
 	config.flags = 0;
 	CHECK_ERR(vmf_linux_open(&port, &config), 0);

@@ -4,7 +4,9 @@
  */
 #include "linuxrig.h"
 #include "testback.h"
-#include "ports/linux/port.h"
+#include "ports/linux/local.h"
+
+#include <sched.h>
 
 #define PAGES 64u
 
@@ -123,6 +125,152 @@ static void moved(void)
 			file_close(&r, &f);
 		}
 	}
+}
+
+/* The table of windows knows first, then the core.  A touch between the two looks there in vain, and by the time that it
+ * asks whether something is under way, nothing is. */
+static atomic_uint untold; /* 1: the core cannot be told, somebody is asked whether his area may be cut; 2: he answers */
+
+static int untold_split(struct vmf_area *a, vmf_va va)
+{
+	(void)a, (void)va;
+	untold = 1;
+	while (untold == 1)
+		sched_yield();
+	return -VMF_EBUSY;
+}
+
+static void untold_trace(void *self, struct vmf_space *space, vmf_va va, unsigned access, struct vmf_result r,
+			 uint32_t tries)
+{
+	struct vmf__window w;
+
+	(void)self, (void)space, (void)access, (void)tries;
+	if (r.code != VMF_SIGSEGV || untold != 1 || !vmf__window_find(va, &w))
+		return;
+	untold = 2;
+	while (w.local->changing)
+		sched_yield();
+}
+
+static void *untold_holder(void *area)
+{
+	const struct vmf_area *a = area;
+
+	CHECK_ERR(vmf_protect(vmf_area_space(a), vmf_area_va(a), 1, VMF_R), -VMF_EBUSY);
+	return NULL;
+}
+
+/* Not the thread that moves it: that waits in the kernel until all it did has been read. */
+static void *untold_toucher(void *file)
+{
+	struct vmf__window w;
+
+	CHECK_SOON(vmf__window_find((vmf_va)FAR, &w));
+	CHECK(right(file, FAR + 3 * PAGE, 11));
+	CHECK_EQ(untold, 2);
+	return NULL;
+}
+
+static void touched_before_it_is_told(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .split = untold_split };
+	struct vmf_linux_config config = { .size = sizeof(config), .trace = untold_trace };
+	struct vmf_linux_space in_context = { .size = sizeof(in_context), .mode = VMF_IN_CONTEXT };
+	struct rig r = { .mode = VMF_IN_CONTEXT };
+
+	if (rig_lacks(VMF_IN_CONTEXT, RIG_TRAPS))
+		return;
+	for (unsigned k = 0; k < 2; k++) {
+		struct vmf_object *held;
+		struct vmf_area *a;
+		pthread_t t[2];
+		struct file f;
+		char *at;
+
+		CHECK_ERR(vmf_linux_open(&r.port, &config), 0);
+		CHECK_ERR(vmf_linux_space(r.port, &r.space, &in_context), 0);
+		file_open(&r, &f, kinds[k]);
+		CHECK_ERR(vmf_object_create(r.port, &held, &ops, NULL, 4), 0);
+		at = rig_map(&r, held, VMF_SHARED, 4, VMF_R | VMF_W);
+		a = vmf_area_find(r.space, (vmf_va)at);
+		untold = 0;
+		CHECK_EQ(pthread_create(&t[0], NULL, untold_holder, a), 0);
+		CHECK_SOON(untold == 1);
+		CHECK_EQ(pthread_create(&t[1], NULL, untold_toucher, &f), 0);
+		CHECK(mremap(f.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR) == FAR);
+		pthread_join(t[0], NULL);
+		pthread_join(t[1], NULL);
+		vmf_area_put(a);
+		rig_unmap(&r, at, 4);
+		vmf_object_put(held);
+		rig_unmap(&r, FAR, 8);
+		file_close(&r, &f);
+		rig_close(&r);
+	}
+}
+
+/* The same moment, and a write-back.  What is written at the new place afterwards must not be taken for written. */
+static struct file synced;
+
+static void *untold_writer(void *done)
+{
+	*(volatile char *)(FAR + PAGE + 1) = 'x';
+	*(atomic_bool *)done = true;
+	return NULL;
+}
+
+static void *untold_mover(void *arg)
+{
+	(void)arg;
+	CHECK(mremap(synced.at + 8 * PAGE, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR) == FAR);
+	return NULL;
+}
+
+static void written_back_before_it_is_told(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .split = untold_split };
+	struct vmf_linux_config config = { .size = sizeof(config), .trace = untold_trace };
+	struct vmf_linux_space in_context = { .size = sizeof(in_context), .mode = VMF_IN_CONTEXT };
+	struct rig r = { .mode = VMF_IN_CONTEXT };
+	static atomic_bool done;
+	struct vmf_object *held;
+	struct vmf__window w;
+	struct vmf_area *a;
+	pthread_t t[3];
+	char *at;
+
+	if (rig_lacks(VMF_IN_CONTEXT, RIG_TRAPS))
+		return;
+	CHECK_ERR(vmf_linux_open(&r.port, &config), 0);
+	CHECK_ERR(vmf_linux_space(r.port, &r.space, &in_context), 0);
+	file_open(&r, &synced, VMF_SHARED);
+	CHECK_ERR(vmf_object_create(r.port, &held, &ops, NULL, 4), 0);
+	at = rig_map(&r, held, VMF_SHARED, 4, VMF_R | VMF_W);
+	a = vmf_area_find(r.space, (vmf_va)at);
+	synced.at[9 * PAGE] = 'w';
+	untold = 0;
+	CHECK_EQ(pthread_create(&t[0], NULL, untold_holder, a), 0);
+	CHECK_SOON(untold == 1);
+	CHECK_EQ(pthread_create(&t[1], NULL, untold_mover, NULL), 0);
+	CHECK_SOON(vmf__window_find((vmf_va)FAR, &w));
+	CHECK_ERR(vmf_sync(synced.object, 9, 1, NULL), 0);
+	CHECK_EQ(synced.back.page[9][0], 'w');
+	done = false;
+	CHECK_EQ(pthread_create(&t[2], NULL, untold_writer, &done), 0);
+	CHECK_SOON(done || untold == 2); /* it faults, as it has to; or it did not */
+	untold = 2;
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(t[i], NULL);
+	CHECK_EQ(synced.back.page[9][1], (char)testback_byte(&synced.back, 9 * PAGE + 1));
+	CHECK_ERR(vmf_sync(synced.object, 9, 1, NULL), 0);
+	CHECK_EQ(synced.back.page[9][1], 'x');
+	vmf_area_put(a);
+	rig_unmap(&r, at, 4);
+	vmf_object_put(held);
+	rig_unmap(&r, FAR, 8);
+	file_close(&r, &synced);
+	rig_close(&r);
 }
 
 /* Onto another window, which goes. */
@@ -434,7 +582,9 @@ static void layout_storm(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(made_longer), VMTEST(removed),
+	VMTEST(unmapped), VMTEST(moved), VMTEST(moved_onto_another), VMTEST(touched_before_it_is_told),
+	VMTEST(written_back_before_it_is_told),
+	VMTEST(made_longer), VMTEST(removed),
 	VMTEST(removed_and_moved), VMTEST(removed_all_the_time), VMTEST(children), VMTEST(children_of_their_own),
 	VMTEST(layout_storm),
 };

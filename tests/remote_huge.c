@@ -152,21 +152,4 @@ static const struct vmtest tests[] = {
 	VMTEST(pages), VMTEST(zeroes), VMTEST(parts), VMTEST(removes), VMTEST(cached), VMTEST(fails), VMTEST(empty_pool),
 };
 
-/* The pool is put back by a parent, whatever comes of the cases. */
-int main(int argc, char **argv)
-{
-	int status = 1;
-	pid_t pid;
-
-	if (!hugepages_want(5)) {
-		hugepages_end();
-		vmtest_skip("no huge pages: write 8 to /proc/sys/vm/nr_hugepages");
-	}
-	pid = fork();
-	if (!pid)
-		vmtest_end(vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 20, argc, argv));
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	hugepages_end();
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
+HUGEPAGES_MAIN(tests, 5)

@@ -208,8 +208,35 @@ static void forks_torn(void)
 	bed_close(&b);
 }
 
+/* Absent, and write-protected: that leaves a mark, in whose way poison is. */
+static void marked(void)
+{
+	struct bed_config config = plain;
+	struct bed b;
+
+	if (vmtest_lacks(!vmf_linux_can_poison(), "this kernel cannot poison (6.6 can)"))
+		return;
+	config.client.features |= UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_PAGEFAULT_FLAG_WP | WP_UNPOPULATED;
+	config.client.marked = true;
+	memset(&b, 0, sizeof(b));
+	if (client_start(&b.client, &config.client) == EPERM)
+		vmtest_skip("UFFD_FEATURE_EVENT_FORK wants CAP_SYS_PTRACE");
+	bed_port(&b, &config);
+	bed_session(&b, &config);
+	CHECK_ERR(vmf_linux_adopt(b.port, &b.space, b.client.uffd, b.session, b.object, NULL), 0);
+	CHECK(bed_reads(&b, 3 * PAGE, 3 * PAGE));
+	CHECK_EQ(bed_do(&b, 0, OP_FORK, 3 * PAGE, PAGE, 0), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_FORK, 50 * PAGE, PAGE, 0), 13);
+	CHECK_EQ(b.session->forks, 2);
+	CHECK_ERR(vmf_linux_poison(b.space, b.client.va + 60 * PAGE, 1), 0);
+	CHECK_EQ(bed_do(&b, 0, OP_LOAD, 60 * PAGE, PAGE, 0), -SIGBUS);
+	CHECK(bed_reads(&b, 50 * PAGE, 50 * PAGE));
+	bed_close(&b);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(unmaps), VMTEST(unmaps_waiting), VMTEST(remaps), VMTEST(remaps_over), VMTEST(remaps_and_faults),
 	VMTEST(too_many_pieces), VMTEST(forks), VMTEST(forks_and_unmaps), VMTEST(forks_torn),
+	VMTEST(marked),
 };
 VMTEST_MAIN(tests, 20)

@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <vmfault/linux.h>
+#include "hugepages.h"
 #include "testback.h"
 #include "vmtest.h"
 
@@ -52,6 +53,7 @@ struct client_config {
 	uint64_t features; /* of the userfaultfd */
 	bool huge, noreserve;
 	bool blocking;     /* without O_NONBLOCK */
+	bool marked;       /* all of it write-protected before it is touched (WP_UNPOPULATED, Linux 6.4) */
 	bool idle;         /* worker 0 runs when nobody else wants the CPU */
 };
 struct client {
@@ -207,7 +209,9 @@ static inline int client_make(struct client_shared *s, const struct client_confi
 	int huge = (c->huge ? MAP_HUGETLB : 0) | (c->noreserve ? MAP_NORESERVE : 0);
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | huge;
 	struct uffdio_api api = { .api = UFFD_API, .features = c->features };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING |
+		(c->marked ? UFFDIO_REGISTER_MODE_WP : 0) };
+	struct uffdio_writeprotect wp = { .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | (c->blocking ? 0 : O_NONBLOCK));
 	char *p = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
@@ -217,7 +221,8 @@ static inline int client_make(struct client_shared *s, const struct client_confi
 	if (mmap(p, bytes, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
 		return -errno;
 	reg.range = (struct uffdio_range){ (uintptr_t)p, bytes };
-	if (ioctl(fd, UFFDIO_REGISTER, &reg))
+	wp.range = reg.range;
+	if (ioctl(fd, UFFDIO_REGISTER, &reg) || (c->marked && ioctl(fd, UFFDIO_WRITEPROTECT, &wp)))
 		return -errno;
 	s->va = (uintptr_t)p;
 	return fd;
@@ -498,60 +503,4 @@ static inline void bed_message(struct bed *b)
 	CHECK(p.revents & POLLIN);
 }
 
-/* Pages of 2 MiB in the system's pool, which is put back by hugepages_end(); skips the test if they cannot be had. */
-static long hugepages_before = -1;
-
-static inline long hugepages_set(long n)
-{
-	char text[32] = "";
-	int fd = open("/proc/sys/vm/nr_hugepages", O_RDWR | O_CLOEXEC);
-
-	if (fd >= 0 && n >= 0) {
-		(void)!write(fd, text, (size_t)snprintf(text, sizeof(text), "%ld\n", n));
-		lseek(fd, 0, SEEK_SET);
-	}
-	if (fd < 0)
-		fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
-	memset(text, 0, sizeof(text));
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
-		vmtest_skip("no /proc/sys/vm/nr_hugepages");
-	close(fd);
-	return atol(text);
-}
-
-static inline void hugepages_end(void)
-{
-	if (hugepages_before >= 0)
-		(void)hugepages_set(hugepages_before);
-	hugepages_before = -1;
-}
-
-/* Huge pages that nobody has taken. */
-static inline long hugepages_free(void)
-{
-	FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	long n = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		(void)sscanf(line, "HugePages_Free: %ld", &n);
-	if (f)
-		fclose(f);
-	return n;
-}
-
-/* Tests run side by side: who uses the pool has it locked until he ends. */
-static inline bool hugepages_want(long n)
-{
-	int lock = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
-	long there;
-
-	if (lock >= 0)
-		(void)flock(lock, LOCK_EX);
-	there = hugepages_set(-1);
-	hugepages_before = there;
-	if (hugepages_free() < n)
-		(void)hugepages_set(there + n);
-	return hugepages_free() >= n;
-}
 #endif

@@ -47,6 +47,8 @@ struct vmf_host_ops {
 	void (*segment_free)(void *self, vmf_pfn first, uint64_t pages);
 	/* A rule was broken that a library built with VMF_DEBUG checks: says so, and does not return.  May be NULL. */
 	void (*panic)(void *self, const char *what);
+	/* The node of the CPU that runs here.  NULL: 0. */
+	uint32_t (*node)(void *self);
 };
 #define VMF_NO_SLOT UINT32_MAX
 
@@ -56,11 +58,14 @@ struct vmf_port_config {
 	void *self;                     /* passed to every one of them */
 	uint32_t slots;                 /* how many CPUs or threads can fault at a time */
 	uint8_t page_shift;             /* log2 of the base page, 12 to 16 */
-	uint8_t zero[3];
+	/* A driver's mistake is a result, with a reason.  In a library built with VMF_DEBUG a strict port panics as well,
+	 * where it is made, with a line that names it.  No other library looks at this. */
+	bool strict;
+	uint8_t zero[2];
 };
 /* -VMF_ENOSYS: another ABI, or an operation that the core cannot do without is NULL; -VMF_EINVAL; -VMF_ENOMEM. */
 int vmf_port_create(struct vmf_port **, const struct vmf_port_config *);
-void vmf_port_destroy(struct vmf_port *); /* its spaces and objects have gone */
+void vmf_port_destroy(struct vmf_port *); /* its spaces and objects have gone (a strict one panics if not) */
 void *vmf_port_self(const struct vmf_port *);
 /* Releases the objects whose last reference was a fault's (a fault itself releases nothing: it may run in a signal or
  * trap handler).  Calls that may sleep do it too; for ports with threads of their own, when they have done a batch.
@@ -69,9 +74,10 @@ void vmf_port_tidy(struct vmf_port *);
 
 /* A space that is entered in this pmap.  -VMF_ENOSYS: a pmap operation is missing; -VMF_EINVAL; -VMF_ENOMEM. */
 int vmf_space_create(struct vmf_port *, struct vmf_space **, struct vmf_pmap *);
-/* Unmaps all.  Every ticket has been dropped, and nobody faults.  0: the pmap is the caller's again.  Or what detach()
- * said (-VMF_EAGAIN: more often than vmf_unmap() bears): then the space is still there, with the areas that could not
- * be taken and what they show; call again.  => sleeps */
+/* Unmaps all.  Nobody faults.  0: the pmap is the caller's again.  -VMF_EBUSY: a ticket was not dropped, which pins the
+ * pages that it waited for and keeps their object; nothing has changed.  Or what detach() said (-VMF_EAGAIN: more often
+ * than vmf_unmap() bears): then the space is still there, with the areas that could not be taken and what they show;
+ * call again.  => sleeps */
 int vmf_space_destroy(struct vmf_space *);
 /* The copy of a space (fork).  `to` has no area yet and nobody else uses it; it gets every area of `from` that is not
  * VMF_NOFORK, at the same address.  A shared area shows the same object in both; of a private one both have the bytes
@@ -108,7 +114,8 @@ struct vmf_ticket {
 	uint32_t zero;
 	uintptr_t core[4];
 };
-/* Resolves a fault, or says what to wait for: VMF_RETRY fills the ticket.  Never waits, never allocates, may be called
+/* Resolves a fault, or says what to wait for: VMF_RETRY fills the ticket.  An access that is not one of the three is
+ * SIGSEGV/PROT.  Never waits, never allocates, may be called
  * in a trap or signal handler.  The entry is made when it returns VMF_OK: let the instruction run again. */
 struct vmf_result vmf_handle(struct vmf_space *, const struct vmf_trap *, struct vmf_ticket *);
 /* After VMF_RETRY, with nothing locked: waits for what the ticket names, and fills reserves up.  0: try again;
@@ -123,7 +130,9 @@ void vmf_ticket_drop(struct vmf_space *, struct vmf_ticket *); /* a zeroed ticke
 bool vmf_slot_holds(const struct vmf_space *, uint32_t slot, vmf_va);
 
 /* The layout changed underneath (a process called munmap or mremap): what areas said of the range holds no more.
- * No pmap operation is called.  => sleeps */
+ * No pmap operation is called: entries of shared areas that went to `to` have been forgotten by whoever says so, since
+ * a revoke meanwhile has looked for them at `from`.  -VMF_EINVAL: no whole pages, or wraps, or from and to overlap; and
+ * what vmf_unmap() says of handlers and memory.  => sleeps */
 int vmf_space_gone(struct vmf_space *, vmf_va, uint64_t pages);
 int vmf_space_moved(struct vmf_space *, vmf_va from, vmf_va to, uint64_t pages);
 
@@ -167,7 +176,7 @@ const char *vmf_rank_drop(const void *lock);
  * compiled and run as tests/worked_port.c, together with the pmap at the end of pmap.h. */
 #ifdef VMF_WORKED_PORT
 struct tiny_host {
-	uint8_t ram[256][4096], arena[1 << 18];
+	uint8_t ram[256][4096], arena[1 << 20];
 	size_t used;
 };
 

@@ -24,7 +24,21 @@
  * `fault`, or that are mapped VMF_MIXED or VMF_RAW.  There, absent pages are resolved by the faulting thread and
  * system calls on them get EFAULT in every mode; a write to a page that was entered read-only is a SIGSEGV;
  * isolated pages count against vm.max_map_count; and the application's own munmap() or mremap() goes unseen: use
- * vmf_unmap().
+ * vmf_unmap().  (What lies there afterwards, if it is no shared mapping of a file, is left alone from Linux 6.11 on;
+ * pages that were moved show the device until the application unmaps them, whatever is revoked.)
+ *
+ * Huge pages: an area without VMF_SHARED with map.order 9 is made of 2 MiB pages out of the system's pool (-VMF_ENOSYS:
+ * no userfaultfd for them; before 6.6 also in threaded spaces).  They are reserved when it is mapped (-VMF_ENOMEM: the
+ * pool has too few), so a fault finds one, except on a node that VMF_NODE_BIND() names.  Length, offset and address are
+ * multiples of 512 pages, and it is unmapped and protected block by block (-VMF_EINVAL).  The object has no operations
+ * (zeroes), a driver, or is VMF_STREAM.  Where a driver answers VMF_FALLBACK the absent block is mapped anew, in base
+ * pages: the threads that touch it meanwhile take a SIGSEGV, which our handler of that forgives (it is installed with
+ * the first such area, and must not be blocked), and a system call on it gets EFAULT once.  If the kernel lacks the
+ * memory to register what it has mapped, the block stays without access, and is SIGSEGV/LAYOUT.  Children do not inherit
+ * such areas.
+ *
+ * map.node: 0 is the process's own policy; what else is asked for is set with mbind() when the area is mapped, for a
+ * shared area on the object's memfd.  Only VMF_NODE_BIND() can fail: -VMF_EINVAL, no such node; -VMF_EPERM.
  *
  * Elsewhere munmap(), mremap() and madvise() may be used on areas: the areas follow.  MADV_DONTNEED on private
  * bytes takes them away (they read zero from then on); on a shared area it forgets entries.  vmf_unmap(),
@@ -84,6 +98,15 @@
  * inherit (MADV_DONTFORK): they get SIGSEGV, and vmf_fault_why() says SIGSEGV/FORK, as does vmf_touch(); vmf_read()
  * and the like say EFAULT.  (Entries of a shared area could not be taken out of a child again.) posix_spawn(),
  * vfork() and system() copy nothing, and cost nothing.
+ *
+ * Bolts are mlock2(MLOCK_ONFAULT), within RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK: what the kernel refuses is
+ * "no bolt left" (-VMF_ENOSPC, SIGBUS/BOLTS).  It is the weaker thing (`resident` in struct vmf_window): the page is not
+ * swapped out and not reclaimed, neither by the kernel nor by us, and VmLck counts it; but no entry is locked, let alone
+ * in a TLB: where the kernel moves the page (compaction, NUMA balancing) an access waits, without us.  Each page that is
+ * bolted alone is a mapping of its own (vm.max_map_count).  The application's own munlock() of it goes unseen; giving a
+ * bolt back leaves alone what the application has locked beside it, but not its mlock() of that page.  Windows with raw
+ * pfns are mapped anew at each change, and locked again: if others have used up the limit meanwhile, that is
+ * SIGBUS/BOLTS.  Revoking what was bolted at map time needs Linux 5.18 (before: -VMF_EBUSY).  Children have no locks.
  */
 #ifndef VMFAULT_LINUX_H
 #define VMFAULT_LINUX_H
@@ -94,8 +117,11 @@
 extern "C" {
 #endif
 
+enum vmf_linux_flag {
+	VMF_LINUX_STRICT = 1 /* as `strict` in struct vmf_port_config (host.h): says it on stderr, and abort() */
+};
 struct vmf_linux_config {
-	uint32_t size, flags;
+	uint32_t size, flags; /* flags: enum vmf_linux_flag */
 	uint64_t ram; /* bytes of frames for what is entered by copy; 0: 16 MiB */
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
@@ -145,7 +171,8 @@ enum vmf_linux_lack {
 unsigned vmf_linux_lacks(const struct vmf_space *);
 
 /* Resolves the faults that an access to the range would take; no signal is raised.  The first result that is not
- * VMF_OK, or VMF_OK.  Memory that is not vmfault's is skipped.  => sleeps */
+ * VMF_OK, or VMF_OK.  Memory that is not vmfault's is skipped; a range that wraps is SIGSEGV, an access that is not one
+ * of VMF_R, VMF_W and VMF_X is SIGSEGV/PROT.  => sleeps */
 struct vmf_result vmf_touch(const void *, size_t bytes, unsigned access);
 /* As the system calls of these names, but absent pages of vmfault's memory are brought in where the kernel says
  * EFAULT. -1 and errno as they; EIO if the backing failed (vmf_fault_why() says more).  Where the kernel meets an
@@ -162,7 +189,11 @@ ssize_t vmf_pwrite(int fd, const void *, size_t, off_t);
 struct vmf_result vmf_fault_why(const void *);
 
 /* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource
- * file, /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn. */
+ * file, /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn.
+ * The attributes of the range are those that the kernel maps it with: WB for memory, WC for a resource file that ends in
+ * _wc, UC for other devices' (of /dev/mem only if it was opened with O_SYNC, else WB).  Of two views of one device the
+ * kernel gives the second what the first has, and does not say so: show one at a time.
+ * -VMF_EINVAL: not pages, past the end of the file; -VMF_ENOMEM. */
 int vmf_linux_aperture(struct vmf_port *, int fd, off_t at, uint64_t pages, vmf_pfn *first);
 
 /* ------------------------------------------------------------------------------------- files as objects */

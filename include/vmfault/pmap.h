@@ -42,8 +42,9 @@ struct vmf_entry {
 	uint8_t order, prot;
 	bool present, raw;
 };
-/* Collects the frames of removed entries; they are put after update().  At most one for each page of the remove(); the
- * core asks for no more than 256 pages at a time where entries are counted (VMF_CFG_GATHER). */
+/* Collects the frames of removed entries (any page of one names it); they are put after update().  At most one for each
+ * page of the remove(); the core asks for no more than 256 pages at a time where entries are counted (VMF_CFG_GATHER).
+ */
 struct vmf_gather;
 void vmf_gather_frame(struct vmf_gather *, vmf_pfn);
 
@@ -53,7 +54,7 @@ struct vmf_pmap_ops {
 	 * pmap has lo and hi (the core has taken the first gap between them), or wherever the pmap likes, which it stores
 	 * there.  It may add VMF_NOFORK to map->flags, if it could not do this in a copy of the space.  segment: the first
 	 * pfn of the object's own segment, n 0 if it has none.  wants_raw: the driver enters pfns.  window->bolts counts
-	 * pages.
+	 * pages that are reserved, map->action being VMF_BOLT: what is entered there is locked from the start.
 	 * -VMF_ENOSYS: this port has no such window; -VMF_EEXIST, -VMF_ENOMEM, -VMF_ENOSPC (bolts); -VMF_EAGAIN: the
 	 * layout is being changed from outside, the core tries again with its lock dropped.  May sleep. */
 	int (*attach)(struct vmf_pmap *, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *);
@@ -67,12 +68,14 @@ struct vmf_pmap_ops {
 	 * any n. BY_COPY: a run of adjacent pfns has adjacent bytes (host.bytes); they may be reused when it returns. An
 	 * error is returned only if page run->need could not be entered:
 	 * -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM: no table, no page; -VMF_EEXIST: something else is there;
-	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this.
+	 * -VMF_EFAULT: the frame's bytes are lost; -VMF_EGONE: process or mapping gone; -VMF_ENOSYS: cannot encode this;
+	 * -VMF_EPERM: the platform does not allow it.
 	 * VMF_RUN_FILL: copies the bytes into the segment's pages, too, and returns how many are there and shown now, from
 	 * the first on; it has not touched the others, for whatever reason, and the core sees to them. */
 	long (*enter)(struct vmf_pmap *, const struct vmf_run *);
 	/* Forget the entries of a range (BY_COPY: raw ones only; bytes that were given away stay).  0, or an error and
-	 * nothing changed. */
+	 * nothing changed.  An entry of a higher order that reaches out of the range goes as a whole, or is cut into
+	 * smaller ones that have a reference each; so with protect() and clean(). */
 	int (*remove)(struct vmf_pmap *, vmf_va, uint64_t pages, struct vmf_gather *);
 	/* Present entries lose what prot does not allow.  They gain nothing: the next fault brings that.  A platform that
 	 * has a protection of its own for the range (Linux: mprotect) sets it to prot.  0, or an error and nothing
@@ -81,19 +84,30 @@ struct vmf_pmap_ops {
 	/* No present entry allows a write any more, until enter() gives that back: for write-back.  NULL: the core calls
 	 * protect() without VMF_W.  0, or an error and nothing changed. */
 	int (*clean)(struct vmf_pmap *, vmf_va, uint64_t pages);
-	/* What is at va now?  0 or -VMF_ENOSYS. */
+	/* What is at va now?  Of an entry of a higher order, pfn is its first page.  0 or -VMF_ENOSYS. */
 	int (*query)(struct vmf_pmap *, vmf_va, struct vmf_entry *);
-	/* BY_COPY: read a page that was given away.  0, -VMF_EFAULT (not there), -VMF_ENOSYS.  May be NULL. */
+	/* BY_COPY: read a page that was given away.  0; -VMF_EFAULT: nothing was given away there, or it was taken away
+	 * again, and the object's bytes may be had in its place.  Any other error means that nobody can say so: -VMF_EIO:
+	 * it is there and cannot be read; -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM; -VMF_ENOSYS.  May be NULL. */
 	int (*take)(struct vmf_pmap *, vmf_va, void *page);
-	/* Lock an entry in place / let it go.  -VMF_ENOSPC: none left.  May be NULL: there are none. */
+	/* What is entered at the page of the run (n is 1), now or later, is locked in place: the pmap forgets it only if
+	 * it is told to remove it, and has its place for what is entered there next.  Until unbolt() or detach() of the
+	 * page.  1, or 0 if it was so already (and nothing is counted), as it is from the start where attach() was asked
+	 * for VMF_BOLT.  -VMF_ENOSPC: none left; -VMF_EAGAIN, -VMF_EGONE as enter().  Called from vmf_handle().  May be
+	 * NULL: there are none. */
 	int (*bolt)(struct vmf_pmap *, const struct vmf_run *);
-	int (*unbolt)(struct vmf_pmap *, vmf_va);
+	/* Gives back what bolt() took in the range; what is entered stays until it is removed or forgotten.  0, or an error
+	 * and some are still locked. */
+	int (*unbolt)(struct vmf_pmap *, vmf_va, uint64_t pages);
 	/* Before the first VMF_X entry of a frame: its instructions can be fetched.  NULL: the hardware sees to it. */
 	void (*icache)(struct vmf_pmap *, vmf_va, uint64_t pages);
 	/* Ends a batch of remove/protect: when it returns, no CPU uses what was removed.  NULL: remove itself does that. */
 	void (*update)(struct vmf_pmap *);
 	/* Fill up the reserve that enter() lives on.  0 or -VMF_ENOMEM.  NULL: there is none.  May sleep. */
 	int (*supply)(struct vmf_pmap *);
+	/* BY_COPY: write n bytes into a page that was given away, at va, within the page, whatever its protection.  0, or
+	 * an error as take().  May be NULL. */
+	int (*give)(struct vmf_pmap *, vmf_va, const void *, size_t n);
 };
 /* A port puts this first in a struct of its own. */
 struct vmf_pmap {

@@ -20,7 +20,8 @@ struct vmf_sim_config {
 	uint32_t slots;     /* threads that can fault at a time; 0: 64, and no more than that */
 	uint32_t bolts;     /* entries of a space that can be locked in place */
 	uint32_t fail_alloc; /* the n-th host.alloc of all fails, those of vmf_sim_open() included; 0: none */
-	uint32_t zero;
+	bool strict; /* as in struct vmf_port_config */
+	uint8_t zero[3];
 	void (*trace)(void *, struct vmf_space *, vmf_va, unsigned access, struct vmf_result, uint32_t tries);
 	void *trace_self;
 };
@@ -33,9 +34,15 @@ int vmf_sim_open(struct vmf_sim **, const struct vmf_sim_config *);
 void vmf_sim_close(struct vmf_sim *); /* its spaces and objects have gone */
 struct vmf_port *vmf_sim_port(struct vmf_sim *);
 void *vmf_sim_device(struct vmf_sim *, uint64_t page); /* the bytes of a page of the device range */
+void vmf_sim_here(struct vmf_sim *, uint32_t node);    /* this thread is a CPU of that node; at first: 0 */
 #define VMF_SIM_RAM 0x100u
 #define VMF_SIM_DEVICE 0x1000000u
 #define VMF_SIM_RESERVED 0x2000000u
+/* The device's pages again, from this pfn on, which are in no range until somebody adds one; and the port bit of
+ * attributes with which any page does arithmetic itself: a store of an aligned word of 4 bytes adds it to what is
+ * there, and a load adds 1 and gives what was there before (fetch-op); others are as ever. */
+#define VMF_SIM_FETCHOP 0x1800000u
+#define VMF_SIM_ADDS 0x80u
 /* Addresses from here, and below there. */
 #define VMF_SIM_LOWEST ((vmf_va)1 << 20)
 #define VMF_SIM_HIGHEST ((vmf_va)1 << (sizeof(vmf_va) > 4 ? 46 : 31))
@@ -53,7 +60,7 @@ struct vmf_result vmf_sim_fetch(struct vmf_space *, vmf_va, void *, size_t); /* 
 void vmf_sim_forget(struct vmf_space *, vmf_va, uint64_t pages);
 /* A mremap() of whole areas or parts of them: what is at `to` is unmapped (or what vmf_unmap() said), then what is at
  * `from`, entries and all, is there, and the core is told (vmf_space_moved()).  Not an entry of a higher order that
- * reaches out of the range.  -VMF_EINVAL: they overlap; -VMF_ENOMEM.  => sleeps */
+ * reaches out of the range.  -VMF_EINVAL: they overlap, or are no whole pages, or wrap; -VMF_ENOMEM.  => sleeps */
 int vmf_sim_move(struct vmf_space *, vmf_va from, vmf_va to, uint64_t pages);
 /* Reductions of what the CPUs may still be using, not yet ended by an update().  0 whenever the core is at rest. */
 uint64_t vmf_sim_unflushed(struct vmf_space *);

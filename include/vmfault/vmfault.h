@@ -19,6 +19,8 @@
  *     where zero is NULL.  All are copied: none need outlive the call.  Of a struct that the library fills no more
  *     than `size` bytes are written, and what it does not know is 0.  What is called `zero` must be.
  *   - Set-up calls return 0 or a negative enum vmf_err.  The fault path returns a struct vmf_result.
+ *   - NULL, where no comment says that it may be, is -VMF_EINVAL, or a fault's SIGBUS/DRIVER; a call that looks
+ *     something up gives NULL, 0 or false; one that returns nothing does nothing.
  *   - "=> sleeps": may block, so never call it from a handler.  "=> any lock": may be called from anywhere,
  *     also by a driver that holds its own lock.  A call without either takes short locks only.
  *   - Lock order, for a driver's own lock: see the top of core/fault.c.
@@ -99,14 +101,14 @@ enum vmf_why {
 	VMF_WHY_LAYOUT,   /* the address space is changing */
 	VMF_WHY_RESOURCE, /* a frame, a table, a slot is lacking */
 	VMF_WHY_EOF,      /* past the end of the object */
-	VMF_WHY_HOLE,     /* the pfn lies in a hole or reserved range of the memory map */
+	VMF_WHY_HOLE,     /* the pfn lies in a hole or a reserved range of the memory map */
 	VMF_WHY_IOERR,    /* the backing said `err` */
 	VMF_WHY_PROT,     /* the area does not allow this access */
-	VMF_WHY_ATTR,     /* the attributes conflict, or the port cannot encode them */
+	VMF_WHY_ATTR,     /* the attributes conflict with the range's or another mapping's, or the port cannot encode them */
 	VMF_WHY_BOLTS,    /* no bolt left */
 	VMF_WHY_FORK,     /* the area was not copied to this child */
 	VMF_WHY_DRIVER,   /* the driver's answer is wrong: freed frame, foreign frame, run past the area */
-	VMF_WHY_POLICY    /* not allowed here: a handler touched its own area, foreign frame in this window */
+	VMF_WHY_POLICY    /* not allowed here: a handler touched its own area, foreign frame in this window, RAM raw */
 };
 enum vmf_rflag {
 	VMF_MAJOR = 1,   /* some try of this fault read from a backing */
@@ -159,8 +161,43 @@ int vmf_phys_add(struct vmf_port *, const struct vmf_range *);
 int vmf_phys_remove(struct vmf_port *, vmf_pfn first);
 enum vmf_kind vmf_phys_kind(struct vmf_port *, vmf_pfn); /* => any lock */
 
-/* 2^order frames, physically adjacent and aligned, one reference; zeroed on request.  node: preferred, falls back
- * to any.  -VMF_ENOMEM: none left; -VMF_EINVAL: order > VMF_ORDER_MAX.  => any lock */
+/* May [first, first + pages), which lie in this range, be shown raw in this space?  VMF_WHY_NONE, or why not: the
+ * fault is SIGBUS with that reason, vmf_map() -VMF_EPERM.  Asked at each such fault and map: no lock, no wait. */
+typedef enum vmf_why vmf_phys_may(void *self, struct vmf_space *, const struct vmf_range *, vmf_pfn first,
+				  uint64_t pages, unsigned prot);
+/* Who decides about DEVICE ranges, and RESERVED ones (firmware's tables, a ROM).  NULL, as at first: DEVICE may be
+ * shown, RESERVED may not (HOLE).  Never asked: holes (HOLE) and RAM, whose frames are counted (POLICY).
+ * => nobody faults or maps raw pfns meanwhile */
+void vmf_phys_policy(struct vmf_port *, vmf_phys_may *, void *self);
+
+/* Descriptors for pages of a DEVICE range, so that they can be counted: vmf_phys_frame() then gives frames that
+ * `nopage` and vmf_install_frames() may hand over (of order 0, with the attributes of the range).  From then on they
+ * are not shown raw (SIGBUS/POLICY).  -VMF_EINVAL: not all in one DEVICE range; -VMF_EEXIST: some are adopted;
+ * -VMF_EBUSY: some are shown raw (vmf_revoke() them); -VMF_ENOMEM.  => sleeps */
+int vmf_phys_adopt(struct vmf_port *, vmf_pfn first, uint64_t pages);
+/* Undoes the adoption that starts at `first`.  -VMF_EBUSY: a frame of it has references; -VMF_EINVAL.  => sleeps */
+int vmf_phys_disown(struct vmf_port *, vmf_pfn first);
+/* The frame of an adopted page, with a reference.  NULL: not adopted.  => any lock */
+struct vmf_frame *vmf_phys_frame(struct vmf_port *, vmf_pfn);
+
+/* The memory is broken.  Nobody shows the pages any more when this returns: of raw and adopted ones that the reverse
+ * map knows, of frames what page tables say; who touches them is told VMF_POISON, whether a driver hands them over or a
+ * cache holds them.  A clean page of a cache is read anew, into another frame, where the window can show another; one
+ * that was dirty is lost, and vmf_sync() says so until it is truncated.  A frame of a higher order breaks as a whole.
+ * Bytes that were given away by copy are not found.  They stay broken, and are not allocated again (a segment's: while
+ * its object lives).
+ * -VMF_EINVAL: a hole, or wraps; else what a pmap said that could not remove (they are broken all the same: call
+ * again); -VMF_ENOMEM.
+ * => sleeps */
+int vmf_phys_poison(struct vmf_port *, vmf_pfn first, uint64_t pages);
+
+/* From which RAM?  A node number (0 to 255): of that one, else of any.  Or: */
+#define VMF_NODE_BIND(n) (0x100u | (n)) /* of that one, and no other */
+#define VMF_NODE_LOCAL 0x200u           /* of the one that this CPU is on (host.node), else of any */
+#define VMF_NODE_INTERLEAVE 0x300u      /* of each in turn */
+unsigned vmf_node(const struct vmf_port *); /* the one that this CPU is on, for memory that is not RAM; => any lock */
+/* 2^order frames, physically adjacent and aligned, with one reference and one descriptor; zeroed on request.  node: as
+ * above.  -VMF_ENOMEM: none left; -VMF_EINVAL: order > VMF_ORDER_MAX, or no such policy.  => any lock */
 #define VMF_ORDER_MAX 18u
 int vmf_frame_alloc(struct vmf_port *, unsigned order, unsigned node, bool zeroed, struct vmf_frame **);
 void vmf_frame_get(struct vmf_frame *);                       /* => any lock */
@@ -190,7 +227,8 @@ enum vmf_action {
 	VMF_LAZY,     /* nothing */
 	VMF_POPULATE, /* every page is faulted in; what cannot be fails the call */
 	VMF_RAW,      /* pfns raw, raw+1, ... are entered: remap_pfn_range() */
-	VMF_BOLT      /* as POPULATE, and locked in place; -VMF_ENOSPC: no bolt left */
+	VMF_BOLT      /* as POPULATE, and locked in place for as long as the area is there: not reclaimed, and if it is
+	               * revoked, what comes instead is locked again; -VMF_ENOSPC: no bolt left */
 };
 struct vmf_map {
 	uint32_t size, flags;
@@ -198,8 +236,11 @@ struct vmf_map {
 	uint64_t pages;
 	vmf_pgoff off;
 	uint8_t prot, maxprot; /* maxprot 0: prot.  vmf_protect() cannot go beyond it */
-	uint8_t order, action;
-	uint32_t node;
+	/* The highest order that faults ask for, where an aligned block of it lies within the area, and at an aligned
+	 * address; 0: base pages.  -VMF_ENOSYS: none such here, as in private areas by address. */
+	uint8_t order;
+	uint8_t action;
+	uint32_t node;   /* a node or VMF_NODE_*: found again in requests.  -VMF_EINVAL: no such node */
 	struct vmf_attr attr;
 	vmf_pfn raw;
 	void *priv;      /* the driver's, found again in every request for this area */
@@ -218,9 +259,10 @@ struct vmf_window {
 	bool protect;   /* entries can be write-protected, so clean pages can be told from dirty ones */
 	bool zero;      /* enter() can show zeroes without a frame */
 	bool raw;       /* raw pfns can be entered */
-	uint8_t order;  /* the smallest order that exists here: 0, or 9 in a 2 MiB hugetlb window */
+	uint8_t order;  /* of what is mapped at first: 0, or 9 in a 2 MiB hugetlb window, where FALLBACK maps anew */
 	bool fill;      /* by offset: enter() can bring the bytes along */
-	uint8_t zero_;
+	bool resident;   /* its bolts are the weaker thing: the page stays in memory, but its entry may go, in the TLB and
+	                  * in the page table, and come back without us */
 	uint64_t orders; /* bit i: order i exists */
 	uint32_t bolts;  /* reserved for this area */
 };
@@ -244,18 +286,26 @@ struct vmf_req {
 	vmf_pgoff off;
 	uint32_t node;
 	uint8_t access;        /* one of VMF_R, VMF_W, VMF_X */
-	uint8_t order, tries;  /* tries: 0 at the first */
+	uint8_t order;         /* of the frames that are wanted: what the area has, then lower ones at each FALLBACK */
+	uint8_t tries;         /* 0 at the first */
 	uint8_t prot;          /* what the area allows */
 };
+/* Fault-time locking of an entry in place. */
+enum vmf_bolt { VMF_UNBOLTED, VMF_BOLT_TRY /* if there is a bolt left */, VMF_BOLT_MUST /* or SIGBUS/BOLTS */ };
 /* An answer; the core has set frames, max, first = req->off, prot = req->prot, attr = the area's, all else 0.
- * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered. */
+ * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered.
+ * With req->order: n is 1, frames[0] is of that order, or a higher one, of which page `off mod 2^its order` is shown
+ * as one base page where the whole does not fit; first is ignored. */
 struct vmf_ans {
 	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK only, one reference each passes to the core */
 	uint32_t max, n;           /* n: at most max, which for nopfn is VMF_RUN_MAX */
 	vmf_pgoff first;
 	vmf_pfn pfn;               /* nopfn: n pages from here */
 	struct vmf_attr attr;
-	uint8_t prot, zero[3];     /* may be less than req->prot, never more; a private area's own copy has all of it */
+	uint8_t prot;              /* may be less than req->prot, never more; a private area's own copy has all of it */
+	uint8_t bolt;              /* enum vmf_bolt: the faulting page; by `fault`: before it is installed.  Until it is
+	                            * unmapped, revoked or truncated; a private page keeps it when it is copied */
+	uint8_t zero[2];
 	int32_t err;               /* goes into the result */
 	struct vmf_wait *wait;     /* VMF_RETRY: what for; NULL: only for a while */
 	uint32_t seq;              /* VMF_RETRY: sampled before the condition was tested */
@@ -283,6 +333,9 @@ struct vmf_ops {
 	/* The last reference has gone.  If that was a fault's: in the next call that may sleep (vmf_unmap, the end of
 	 * another object or of the port; a port's own threads do it, too). */
 	void (*release)(struct vmf_object *, void *priv);
+	/* A debugger reads or writes what is not memory that the core can see (raw pfns): n bytes at byte `at` of page
+	 * `off`, within it.  0 or an error.  NULL: -VMF_EPERM. */
+	int (*access)(struct vmf_object *, vmf_pgoff off, size_t at, void *, size_t n, bool write);
 };
 
 vmf_va vmf_area_va(const struct vmf_area *);
@@ -294,11 +347,23 @@ struct vmf_space *vmf_area_space(const struct vmf_area *);
 
 /* For ops.fault: enter n frames (one reference each passes to the core, whatever the result) or n pfns at
  * object offset off; the run must lie in the request's area.  Checked against revocation: VMF_RETRY/RACE means
- * that it was revoked meanwhile; hand that on as the answer. */
+ * that it was revoked meanwhile; hand that on as the answer.  The request's own page is installed once. */
 struct vmf_result vmf_install_frames(const struct vmf_req *, vmf_pgoff off, struct vmf_frame *const *, uint32_t n,
 				     unsigned prot);
 struct vmf_result vmf_install_pfns(const struct vmf_req *, vmf_pgoff off, vmf_pfn, uint32_t n, struct vmf_attr,
 				   unsigned prot);
+
+/* What a driver does wrong is the result of that fault; the next one asks again.
+ *   SIGBUS/DRIVER  a frame that is free, of another order or of another port; a run without the page, or with more than
+ *                  the area allows; an install of what the area does not have; a page installed twice; DONE and not
+ *                  installed, NEXT and nobody left to ask; an answer that means nothing there
+ *   SIGBUS/POLICY  a frame of another object, in a window by offset (by address any frame may be shown); a handler that
+ *                  touches memory that its own area shows; pfns of RAM
+ *   SIGBUS/HOLE    a pfn in a hole or a reserved range;  SIGBUS/ATTR  attributes that conflict
+ * A lock still held on return (one of vmf_lock_take(), or announced by vmf_rank_take()) is SIGBUS/DRIVER in a library
+ * built with VMF_DEBUG.  No other sees it: then nobody gets that lock any more, and handlers that may not wait for it
+ * answer RETRY until that ends (OOM or SIGBUS with the driver's reason).  Such a build, on a port that is `strict`
+ * (host.h), panics at each of these but ATTR, and says which. */
 
 /* ------------------------------------------------------------------------------------------- objects */
 
@@ -373,8 +438,8 @@ int vmf_object_backed(struct vmf_port *, struct vmf_object **, const struct vmf_
  * what it shows (ask again).  One at a time for an object.  => sleeps */
 int vmf_object_resize(struct vmf_object *);
 /* Writes the dirty pages of the range back and waits.  0; -VMF_EIO: at least one write failed, and those pages are
- * dirty again (*err: the backing's first error number, err may be NULL); -VMF_ENOMEM, or what a pmap said that could
- * not write-protect them: they are still dirty.  => sleeps */
+ * dirty again (*err: the backing's first error number, err may be NULL), or the memory of a dirty page broke;
+ * -VMF_ENOMEM, or what a pmap said that could not write-protect them: they are still dirty.  => sleeps */
 int vmf_sync(struct vmf_object *, vmf_pgoff first, uint64_t pages, int *err);
 /* Forgets the clean pages of the range that nobody needs at the moment; returns how many.  => any lock */
 uint64_t vmf_reclaim(struct vmf_object *, vmf_pgoff first, uint64_t pages);
@@ -385,7 +450,7 @@ enum vmf_state {
 	VMF_PRESENT, /* here, and as the backing has it */
 	VMF_DIRTY,   /* here, and newer than the backing */
 	VMF_WRITING, /* on its way back; becomes PRESENT, or DIRTY if the write fails or somebody wrote meanwhile */
-	VMF_FAILED   /* the last read failed; the next fault reads again */
+	VMF_FAILED   /* the last read failed, the next fault reads again; or its memory broke while it was dirty (POISON) */
 };
 enum vmf_state vmf_page_state(struct vmf_object *, vmf_pgoff); /* of now; => any lock */
 
@@ -403,6 +468,13 @@ int vmf_unmap(struct vmf_space *, vmf_va, uint64_t pages);
 /* -VMF_EFAULT: part of the range has no area; -VMF_EPERM: more than maxprot.  On error nothing has changed.  =>
  * sleeps */
 int vmf_protect(struct vmf_space *, vmf_va, uint64_t pages, unsigned prot);
+/* What a debugger does: reads or writes what the space shows, whatever `prot` says (but not beyond maxprot, and a
+ * private page is copied first), faulting pages in as an access would, but entering nothing (bytes by copy alone have
+ * to be), and counted as no fault.  Raw pages go through ops.access.  How many bytes from the first on; if none,
+ * -VMF_EFAULT: no area; -VMF_EPERM: maxprot, or no ops.access; -VMF_EIO: a fault failed; -VMF_ENOSYS: this window
+ * cannot; -VMF_ENOMEM; what ops.access said; -VMF_EINVAL: NULL, or wraps.  => sleeps */
+long vmf_peek(struct vmf_space *, vmf_va, void *, size_t);
+long vmf_poke(struct vmf_space *, vmf_va, const void *, size_t);
 /* The area at va, with a reference; NULL: none, or asked in a fault within a fault.  => sleeps, but not in a handler */
 struct vmf_area *vmf_area_find(struct vmf_space *, vmf_va);
 void vmf_area_put(struct vmf_area *);
@@ -417,6 +489,8 @@ struct vmf_stats {
 	uint64_t zeroed;         /* of these, pages that were zero and needed no read */
 	uint64_t bytes_read;     /* asked of backings by this space's faults, again if a read failed */
 	uint64_t retries[16];    /* by enum vmf_why */
+	uint64_t bolted;         /* pages that faults locked in place */
+	uint64_t fallbacks;      /* a handler answered FALLBACK, and was asked for the next order down */
 };
 void vmf_space_stats(const struct vmf_space *, struct vmf_stats *); /* => any lock */
 

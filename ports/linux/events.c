@@ -47,7 +47,8 @@ static void apply_remove(struct vmf__local *local, uintptr_t start, uintptr_t en
 			each_removed(&w, start, end);
 }
 
-/* The windows of the old range are now at the new one; what had been there is gone. */
+/* The windows of the old range are now at the new one; what had been there is gone.  Entries on a shared object went
+ * with them, and until the core has been told, a revoke or a write-back looks for them in vain: they are forgotten. */
 static void apply_remap(struct vmf__local *local, uintptr_t from, uintptr_t to, uintptr_t bytes)
 {
 	struct vmf__window w;
@@ -61,6 +62,8 @@ static void apply_remap(struct vmf__local *local, uintptr_t from, uintptr_t to, 
 			w.va = w.va - from + to;
 			w.end = w.end - from + to;
 			(void)vmf__window_add(&w);
+			if (w.kind == VMF__W_SHARED)
+				(void)vmf__zap((void *)w.va, w.end - w.va);
 		}
 		va = next;
 	}

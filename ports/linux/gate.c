@@ -22,24 +22,31 @@ static void wait_open(struct vmf__gate *g, uint32_t *w)
 	}
 }
 
+static void leave(struct vmf__gate *g)
+{
+	if ((atomic_fetch_sub(&g->word, 1) & ~WAITED) == (CLOSED | 1))
+		vmf__futex_wake(&g->word, INT_MAX);
+}
+
+/* Adding first, and going back if it was closed: among many who share, a compare-and-exchange fails more often than the
+ * gate is closed. */
 void vmf__gate_share(struct vmf__gate *g)
 {
-	uint32_t w = atomic_load_explicit(&g->word, memory_order_relaxed);
-
 	vmf__order(vmf_rank_take(g, VMF__RANK_GATE));
-	for (;;) {
-		if (w & CLOSED)
+	while (atomic_fetch_add(&g->word, 1) & CLOSED) {
+		uint32_t w;
+
+		leave(g);
+		w = atomic_load(&g->word);
+		while (w & CLOSED)
 			wait_open(g, &w);
-		else if (atomic_compare_exchange_weak(&g->word, &w, w + 1))
-			return;
 	}
 }
 
 void vmf__gate_unshare(struct vmf__gate *g)
 {
 	vmf__order(vmf_rank_drop(g));
-	if ((atomic_fetch_sub(&g->word, 1) & ~WAITED) == (CLOSED | 1))
-		vmf__futex_wake(&g->word, INT_MAX);
+	leave(g);
 }
 
 void vmf__gate_close(struct vmf__gate *g)
@@ -60,6 +67,6 @@ void vmf__gate_close(struct vmf__gate *g)
 void vmf__gate_open(struct vmf__gate *g)
 {
 	vmf__order(vmf_rank_drop(g));
-	if (atomic_exchange(&g->word, 0) & WAITED)
+	if (atomic_fetch_and(&g->word, ~(CLOSED | WAITED)) & WAITED)
 		vmf__futex_wake(&g->word, INT_MAX);
 }

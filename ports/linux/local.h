@@ -25,6 +25,10 @@ struct vmf__extent {
 	_Atomic uint64_t *raw;     /* RAW: what is entered: pfn + 1; 0: nothing */
 	_Atomic uint8_t *page;     /* trap windows: what is shown of each page, under the local's lock `showing` */
 	int fd;                    /* trap windows by copy: their bytes; else -1 */
+	uint32_t node;             /* as in struct vmf_map */
+	bool huge;                 /* it was pages of 2 MiB at first; of its windows those with `order` still are */
+	bool bolted;               /* all of it, at map time */
+	_Atomic uint64_t *_Atomic locked; /* else: a bit for each page that a fault has bolted; NULL: none has */
 	struct vmf__mutex lock;    /* RAW: raw[] and the mappings change together */
 };
 struct vmf__window {
@@ -37,6 +41,7 @@ struct vmf__window {
 	bool wp;         /* entries can be write-protected */
 	bool trap;       /* no userfaultfd: SIGSEGV and mprotect(), see trap.c; kind is SHARED or COPY */
 	bool forks;      /* children have it */
+	uint8_t order;   /* COPY: of the kernel's pages: 0 or VMF__HUGE_ORDER */
 };
 static inline int vmf__host_prot(unsigned prot) /* for mmap() and mprotect() */
 {
@@ -78,7 +83,8 @@ int vmf__window_add(const struct vmf__window *);
  * with their last piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
-/* Cuts windows at both ends of the range; after that the two above cannot fail.  0 or -VMF_ENOMEM: nothing has
+int vmf__window_order(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned order);
+/* Cuts windows at both ends of the range; after that the three above cannot fail.  0 or -VMF_ENOMEM: nothing has
  * changed. */
 int vmf__window_cut(uintptr_t va, uintptr_t end);
 
@@ -139,11 +145,14 @@ struct vmf__local {
 	bool kept;                 /* ... and could not even be shut: without its userfaultfd it would read zeroes */
 	bool trap[2];              /* by enum vmf__wkind: such windows have no userfaultfd */
 	bool forbids;              /* threaded, and no poison: see forbid.c */
+	const char *zeroes;        /* 2 MiB of them; there are windows of such pages, or were */
 	struct vmf__mutex showing; /* what trap windows show; which pages are forbidden */
 	int fd[2];                 /* by enum vmf__wkind; -1: gone */
-	struct vmf__gate gate;
-	struct vmf__mutex reading; /* by one thread at a time, until the core knows what it read */
 	_Atomic uint32_t changing; /* layout events read that the core does not know of yet: nothing enters */
+	uint8_t apart[64];         /* each fault writes the gate: not into the cache line of what it only reads */
+	struct vmf__gate gate;
+	uint8_t apart_[64];
+	struct vmf__mutex reading; /* by one thread at a time, until the core knows what it read */
 	struct vmf__why why;
 	struct vmf__server *server[VMF__SERVERS];
 	struct vmf__guard *guard;  /* of a threaded space */
@@ -161,6 +170,31 @@ int vmf__zap(void *at, size_t bytes);
 long vmf__raw_enter(const struct vmf__window *, const struct vmf_run *);
 int vmf__raw_blank(const struct vmf__window *, uintptr_t va, uint64_t pages); /* from then on: SIGBUS */
 int vmf__raw_query(const struct vmf__window *, uintptr_t va, struct vmf_entry *);
+
+/* huge.c: windows of 2 MiB pages, by copy, and node policies. */
+#define VMF__HUGE_ORDER 9u
+#define VMF__HUGE_BYTES ((size_t)VMF__PAGE << VMF__HUGE_ORDER)
+/* May such a window be here?  Then its space can have them from now on.  0, -VMF_ENOSYS, -VMF_EINVAL, -VMF_ENOMEM. */
+int vmf__huge_plan(struct vmf__local *, const struct vmf_map *);
+void vmf__huge_end(struct vmf__local *);
+bool vmf__huge_cuts(uintptr_t va, uintptr_t end); /* would a change of this range cut a page of 2 MiB? */
+/* FALLBACK: the absent block at va is mapped anew, in base pages.  0; 1: it is not absent; -VMF_EAGAIN, -VMF_ENOMEM:
+ * as before; -VMF_EGONE: it is shut for good. => gate shared, signals blocked */
+int vmf__huge_anew(struct vmf__local *, uintptr_t va);
+uint32_t vmf__huge_changes(void); /* a sequence: odd while that happens */
+/* A SIGSEGV there: can the access be tried again, because a block was being mapped anew? */
+bool vmf__huge_again(const struct vmf__window *, unsigned access);
+/* Of memory just mapped.  0; -VMF_EINVAL: no such node; -VMF_EPERM: not allowed to bind. */
+int vmf__node_set(uintptr_t va, size_t bytes, uint32_t node);
+uint32_t vmf__node_here(void *); /* host.node */
+
+/* bolt.c: all within RLIMIT_MEMLOCK, else -VMF_ENOSPC.  A window that has just been mapped, whole. */
+int vmf__bolt_all(const struct vmf__window *);
+int vmf__bolt_page(const struct vmf__window *, uintptr_t va); /* as bolt(); -VMF_ENOMEM: no room to note it */
+int vmf__unbolt_step(const struct vmf__window *, unsigned);   /* as unbolt(), of the whole window */
+/* These pages have been mapped anew: what was bolted of them is so again. */
+int vmf__bolt_again(const struct vmf__window *, uintptr_t va, uint64_t pages);
+void vmf__extent_unlock(struct vmf__extent *); /* it ends */
 
 /* forbid.c: in place of poison.  page has a window of this local, and not a raw one.  0, -VMF_ENOMEM, -VMF_EAGAIN: it
  * has none now. */
@@ -181,7 +215,11 @@ int vmf__trap_release(const struct vmf__window *);
 /* Shows a page by copy again that is filled and was hidden; false: it is not, or the window does not allow this. */
 bool vmf__trap_again(struct vmf__local *, uintptr_t va, unsigned access);
 void vmf__trap_query(struct vmf__local *, uintptr_t va, struct vmf_entry *); /* e: zeroed */
-int vmf__trap_take(const struct vmf__window *, uintptr_t va, void *page); /* 0 or -VMF_EFAULT */
+/* The next part of [*va, end) that is still ours: [*va, *to).  false: nothing more is. => any lock */
+bool vmf__ours_next(uintptr_t *va, uintptr_t end, uintptr_t *to);
+/* 0; -VMF_EFAULT: not there; -VMF_EIO: it is, and cannot be had */
+int vmf__trap_take(const struct vmf__window *, uintptr_t va, void *page);
+int vmf__trap_give(const struct vmf__window *, uintptr_t va, const void *, size_t n);
 
 /* events.c: reads what there is: applies events, hands out at most n faults; returns how many.  Waits for who is
  * filling pages, and in the core for handlers of areas that have gone.  ready: which descriptors poll() named, a bit
@@ -233,5 +271,11 @@ struct vmf_result vmf__told(const struct vmf__window *, uintptr_t va);
 
 /* Is the page at va entered (and, for_write, not write-protected)?  n answers from va on; false: not known. */
 bool vmf__resident(const struct vmf__linux *, uintptr_t va, size_t n, bool for_write, bool *there);
+/* Is there anything at va in an anonymous window: a page, one that is swapped out, poison?  false: not known. */
+bool vmf__given_some(const struct vmf__linux *, uintptr_t va, bool *some);
+
+/* given.c: take() (to) and give() (from): n bytes within the page at va. */
+struct vmf__given { uintptr_t va; void *to; const void *from; size_t n; };
+int vmf__given_move(struct vmf__local *, const struct vmf__given *);
 
 #endif

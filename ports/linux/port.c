@@ -80,7 +80,7 @@ static void host_fill(struct vmf__linux *port)
 		.barrier = vmf__barrier_there() ? vmf__barrier : NULL, .block = vmf__block, .unblock = vmf__unblock,
 		.wait = vmf__wait, .wake = vmf__wake, .now = vmf__now, .trace = port->config.trace ? host_trace : NULL,
 		.segment = vmf__segment_new, .segment_punch = vmf__segment_punch, .segment_free = vmf__segment_free,
-		.panic = vmf__panic,
+		.panic = vmf__panic, .node = vmf__node_here,
 	};
 }
 
@@ -126,7 +126,7 @@ static int port_fill(struct vmf__linux *port)
 	uint64_t ram = port->config.ram ? port->config.ram : RAM_DEFAULT;
 	struct vmf_port_config c = {
 		.size = sizeof(c), .abi = VMF_ABI, .host = &port->host, .self = port, .slots = VMF__SLOTS,
-		.page_shift = VMF__SHIFT,
+		.page_shift = VMF__SHIFT, .strict = port->config.flags & VMF_LINUX_STRICT,
 	};
 	int err;
 
@@ -152,7 +152,9 @@ int vmf_linux_open(struct vmf_port **out, const struct vmf_linux_config *config)
 	int n;
 	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_linux_config, ram)) : 0;
 
-	if (err || c.flags || !vmf__mask_good(&unknown, &n))
+	if (!out)
+		return -VMF_EINVAL;
+	if (err || c.flags & ~(uint32_t)VMF_LINUX_STRICT || !vmf__mask_good(&unknown, &n))
 		return err ? err : -VMF_EINVAL;
 	if (sysconf(_SC_PAGESIZE) != VMF__PAGE)
 		return -VMF_ENOSYS;
@@ -227,6 +229,7 @@ static int open_userfaultfds(struct vmf__local *local, bool nofork)
 {
 	uint64_t features[2] = { [VMF__W_SHARED] = SHARED | (local->wp ? WP : 0), [VMF__W_COPY] = VMF__UF_EVENT_REMOVE };
 
+	features[VMF__W_COPY] |= local->port->features & VMF__UF_MISSING_HUGETLBFS;
 	/* Without poison a child that cannot be served would read zeroes in the end. */
 	if (!nofork && local->port->features & VMF__UF_POISON)
 		features[VMF__W_COPY] |= VMF__UF_EVENT_FORK;
@@ -252,6 +255,7 @@ static void local_free(struct vmf__local *local)
 			close(fd);
 	}
 	vmf__family_free(local);
+	vmf__huge_end(local);
 	if (traps(local) || local->forbids)
 		vmf__registry_trap_put();
 	vmf__local_give(local);
@@ -276,6 +280,8 @@ int vmf_linux_space(struct vmf_port *core, struct vmf_space **out, const struct 
 	int err = config ? vmf_struct_in(&c, sizeof(c), config, offsetof(struct vmf_linux_space, mode)) : 0;
 	struct vmf__local *local;
 
+	if (!core || !out)
+		return -VMF_EINVAL;
 	if (err)
 		return err;
 	if (c.flags & ~(uint32_t)VMF_LINUX_NOFORK || c.mode > VMF_IN_CONTEXT || c.threads > VMF__SERVERS)
@@ -327,7 +333,7 @@ void vmf_linux_space_close(struct vmf_space *space)
 
 bool vmf_linux_syscalls(const struct vmf_space *space)
 {
-	return vmf_space_pmap(space)->ops == &vmf__local_ops && !(vmf_linux_lacks(space) & VMF_LACKS_SYSCALLS);
+	return space && vmf_space_pmap(space)->ops == &vmf__local_ops && !(vmf_linux_lacks(space) & VMF_LACKS_SYSCALLS);
 }
 
 unsigned vmf_linux_lacks(const struct vmf_space *space)
@@ -335,7 +341,7 @@ unsigned vmf_linux_lacks(const struct vmf_space *space)
 	const struct vmf__local *local = local_of(space);
 	unsigned lacks = 0;
 
-	if (vmf_space_pmap(space)->ops != &vmf__local_ops)
+	if (!space || vmf_space_pmap(space)->ops != &vmf__local_ops)
 		return 0;
 	if (local->mode == VMF_IN_CONTEXT || traps(local) || local->user_only)
 		lacks |= VMF_LACKS_SYSCALLS;

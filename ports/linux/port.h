@@ -71,6 +71,7 @@ struct vmf__self {
 	uint32_t last_count;
 	uint32_t found_seq;      /* of the registry, when this thread found a window last, and where */
 	uint64_t found;
+	uint32_t anew_seen;      /* vmf__huge_changes() when this thread's last SIGSEGV was forgiven */
 	uint32_t guess_count;    /* of faults whose access the context does not tell: the same one, on a page shown */
 	uintptr_t guess_pc, guess_page;
 };

@@ -9,7 +9,7 @@
  *
  * The price: each isolated page is a mapping (max_map_count: 65,530 of them), system calls on absent pages always
  * get EFAULT, a write to a page that was entered read-only is a SIGSEGV, and we are not told if the application
- * unmaps or moves such a window behind our back.
+ * unmaps or moves such a window behind our back (ours.c looks).
  */
 #include "local.h"
 
@@ -54,11 +54,13 @@ static int blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 
 int vmf__raw_blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 {
-	int err;
+	uintptr_t end = va + (pages << VMF__SHIFT), to;
+	int err = 0;
 
 	vmf__block(NULL);
 	vmf__mutex_take(&w->extent->lock);
-	err = blank(w, va, pages);
+	for (uintptr_t at = va; !err && vmf__ours_next(&at, end, &to); at = to)
+		err = blank(w, at, (to - at) >> VMF__SHIFT);
 	vmf__mutex_drop(&w->extent->lock);
 	vmf__unblock(NULL);
 	return err;
@@ -92,6 +94,8 @@ static long show(const struct vmf__window *w, const struct vmf_run *run, const s
 	err = replace(run->va, run->n, run->prot, s->fd, at);
 	if (!err)
 		err = leave_from_children(run->va, run->n);
+	if (!err)
+		err = vmf__bolt_again(w, run->va, run->n);
 	if (err) {
 		/* A driver's mmap() that refuses may leave nothing mapped at all. */
 		(void)blank(w, run->va, run->n);

@@ -552,6 +552,17 @@ int vmf__window_drop(struct vmf__local *local, uintptr_t va, uintptr_t end)
 	return change(local, va, end, take_out, 0);
 }
 
+static bool set_order(struct vmf__window *w, unsigned order)
+{
+	w->order = (uint8_t)order;
+	return true;
+}
+
+int vmf__window_order(struct vmf__local *local, uintptr_t va, uintptr_t end, unsigned order)
+{
+	return change(local, va, end, set_order, order);
+}
+
 int vmf__window_prot(struct vmf__local *local, uintptr_t va, uintptr_t end, unsigned prot)
 {
 	return change(local, va, end, set_prot, prot);
@@ -594,6 +605,7 @@ void vmf__extent_free(struct vmf__extent *x)
 		munmap(x->raw, x->pages * sizeof(*x->raw));
 	if (x->page)
 		vmf__trap_extent_free(x);
+	vmf__extent_unlock(x);
 	vmf__memory_give(&x->port->memory, x, sizeof(*x));
 }
 

@@ -266,6 +266,22 @@ size_t vmf__remote_page(struct vmf__remote *r, vmf_va va)
 
 /* ------------------------------------------------------------------------------------------------ poison */
 
+/* "Exists" is also said of a page that is absent and carries a mark: it was write-protected before it was touched, or
+ * forgotten after.  So the mark is taken, and if the page is there it only becomes writable, which nobody here minds.
+ * Without a descriptor that page would read zero. */
+static long poison_part(int fd, vmf_va va, size_t bytes, size_t page)
+{
+	long done = vmf__uffd_poison(fd, va, bytes, 0);
+	int err;
+
+	if (done != -EEXIST)
+		return done;
+	err = vmf__uffd_wp(fd, va, page, false);
+	if (err == -ENOENT || err == -EINVAL) /* there can be no marks */
+		return done;
+	return err ? err : vmf__uffd_poison(fd, va, page, 0);
+}
+
 /* One page.  A removed one has no bytes that could be missed. */
 static int poison_page(struct vmf__remote *r, const struct vmf_session_region *region, vmf_va va, size_t page)
 {
@@ -277,7 +293,7 @@ static int poison_page(struct vmf__remote *r, const struct vmf_session_region *r
 		return give(&g, &pages);
 	}
 	do
-		done = vmf__uffd_poison(r->uffd, va, page, 0);
+		done = poison_part(r->uffd, va, page, page);
 	while (done == -EINTR);
 	if (done > 0)
 		vmf__session_count(r->session, poisoned, page / VMF__PAGE);
@@ -306,13 +322,13 @@ int vmf__remote_poison(struct vmf__remote *r, vmf_va va, uint64_t bytes)
 
 /* The kernel wants a range to be one mapping: of one that is not, the half is tried, down to a page; and a page that
  * is no mapping of ours is passed over. */
-static long each_part(int fd, vmf_va va, vmf_va end, size_t page, long (*part)(int, vmf_va, size_t))
+static long each_part(int fd, vmf_va va, vmf_va end, size_t page, long (*part)(int, vmf_va, size_t, size_t))
 {
 	size_t step = end - va;
 
 	while (va < end) {
 		size_t n = step < end - va ? step : end - va;
-		long done = part(fd, va, n);
+		long done = part(fd, va, n, page);
 
 		if (done == -ENOENT && n > page) {
 			step = (n / 2 + page - 1) & ~(page - 1);
@@ -326,8 +342,6 @@ static long each_part(int fd, vmf_va va, vmf_va end, size_t page, long (*part)(i
 	return 0;
 }
 
-static long poison_part(int fd, vmf_va va, size_t bytes) { return vmf__uffd_poison(fd, va, bytes, 0); }
-
 int vmf__remote_seal(int uffd, vmf_va va, vmf_va end, size_t page)
 {
 	long err = each_part(uffd, va, end, page, poison_part);
@@ -335,10 +349,11 @@ int vmf__remote_seal(int uffd, vmf_va va, vmf_va end, size_t page)
 	return err == -EINVAL || err == -ENOTTY ? -VMF_ENOSYS : vmf__err((int)err);
 }
 
-static long unregister_part(int fd, vmf_va va, size_t bytes)
+static long unregister_part(int fd, vmf_va va, size_t bytes, size_t page)
 {
 	int err = vmf__uffd_unregister(fd, va, bytes);
 
+	(void)page;
 	return err == -EINVAL || err == -ENOMEM ? -ENOENT : err ? err : (long)bytes;
 }
 

@@ -9,8 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -129,7 +132,19 @@ int vmf__segment_ram(struct vmf__linux *port, uint64_t pages)
 	return err ? err : vmf_phys_add(port->port, &range);
 }
 
-/* The kernel maps memory as memory, and a device's registers uncached or write-combining as the file's name says. */
+/* Does this resource file show a PCI device's memory write-combining?  If nobody says: that is the weaker thing. */
+static bool write_combining(int fd)
+{
+	char link[32], path[512];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path));
+	return n <= 3 || !memcmp(path + n - 3, "_wc", 3);
+}
+
+/* How the kernel maps it: memory as memory, a device's uncached or write-combining, as the file's name says.  /dev/mem
+ * (device 1, 1) is uncached if it was opened with O_SYNC; else it is what the machine's set-up makes of the range. */
 static struct vmf_attr aperture_attr(int fd)
 {
 	struct vmf_attr attr = { .type = VMF_WB };
@@ -137,21 +152,22 @@ static struct vmf_attr aperture_attr(int fd)
 	struct stat st;
 
 	if (!fstatfs(fd, &fs) && fs.f_type == SYSFS_MAGIC)
-		attr.type = VMF_UC;
-	else if (!fstat(fd, &st) && S_ISCHR(st.st_mode))
+		attr.type = write_combining(fd) ? VMF_WC : VMF_UC;
+	else if (!fstat(fd, &st) && S_ISCHR(st.st_mode) &&
+		 (st.st_rdev != makedev(1, 1) || (fcntl(fd, F_GETFL) & O_DSYNC)))
 		attr.type = VMF_UC;
 	return attr;
 }
 
 int vmf_linux_aperture(struct vmf_port *core, int fd, off_t at, uint64_t pages, vmf_pfn *first)
 {
-	struct vmf__linux *port = vmf__linux_of(core);
+	struct vmf__linux *port = core ? vmf__linux_of(core) : NULL;
 	struct vmf_range range = { .size = sizeof(range), .kind = VMF_PHYS_DEVICE, .pages = pages };
 	struct vmf__segment s = { .pages = pages, .at = at, .aperture = true };
 	struct stat st;
 	int err;
 
-	if (!pages || pages >> (VMF__SEGMENT_SHIFT - 1) || at < 0 || at % VMF__PAGE)
+	if (!port || !first || !pages || pages >> (VMF__SEGMENT_SHIFT - 1) || at < 0 || at % VMF__PAGE)
 		return -VMF_EINVAL;
 	if (fstat(fd, &st))
 		return -VMF_EINVAL;

@@ -44,7 +44,7 @@ int vmf_session_bytes(const struct vmf_linux_region *all, unsigned n, size_t *by
 {
 	uint64_t bits = 0;
 	unsigned i = 0;
-	int err = all && n && n <= VMF_SESSION_REGIONS ? 0 : -VMF_EINVAL;
+	int err = all && bytes && n && n <= VMF_SESSION_REGIONS ? 0 : -VMF_EINVAL;
 
 	for (; i < n && !err; i++) {
 		err = region_check(all, i);

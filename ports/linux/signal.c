@@ -255,9 +255,11 @@ static struct vmf_result resolve_forbidden(const struct vmf__window *w, const si
 {
 	struct vmf_trap trap = { .va = (uintptr_t)si->si_addr };
 
+	(void)vmf__cpu_access(uc, &trap);
+	if (w->extent->huge && vmf__huge_again(w, trap.access))
+		return (struct vmf_result){ .code = VMF_OK };
 	if (!w->local->forbids || w->kind == VMF__W_RAW)
 		return (struct vmf_result){ .code = VMF_SIGSEGV };
-	(void)vmf__cpu_access(uc, &trap);
 	return vmf__forbidden(w, &trap);
 }
 

@@ -18,7 +18,18 @@
 /* -------------------------------------------------------------------------------------------- pagemap */
 
 #define PM_PRESENT (UINT64_C(1) << 63)
+#define PM_SWAP (UINT64_C(1) << 62) /* or on its way to another frame, or poisoned, or a mark */
 #define PM_UFFD_WP (UINT64_C(1) << 57)
+
+static bool pagemap(const struct vmf__linux *port, uintptr_t va, size_t n, uint64_t *map)
+{
+	int e = errno;
+	ssize_t got = port->pagemap < 0 ? -1 : pread(port->pagemap, map, n * sizeof(*map),
+						     (off_t)((va >> VMF__SHIFT) * sizeof(*map)));
+
+	errno = e;
+	return got == (ssize_t)(n * sizeof(*map));
+}
 
 bool vmf__resident(const struct vmf__linux *port, uintptr_t va, size_t n, bool for_write, bool *there)
 {
@@ -26,12 +37,8 @@ bool vmf__resident(const struct vmf__linux *port, uintptr_t va, size_t n, bool f
 
 	while (n) {
 		size_t k = n < 64 ? n : 64;
-		int e = errno;
-		ssize_t got = port->pagemap < 0 ? -1 : pread(port->pagemap, map, k * sizeof(*map),
-							     (off_t)((va >> VMF__SHIFT) * sizeof(*map)));
 
-		errno = e;
-		if (got != (ssize_t)(k * sizeof(*map)))
+		if (!pagemap(port, va, k, map))
 			return false;
 		for (size_t i = 0; i < k; i++)
 			*there++ = map[i] & PM_PRESENT && !(for_write && map[i] & PM_UFFD_WP);
@@ -39,6 +46,15 @@ bool vmf__resident(const struct vmf__linux *port, uintptr_t va, size_t n, bool f
 		n -= k;
 	}
 	return true;
+}
+
+bool vmf__given_some(const struct vmf__linux *port, uintptr_t va, bool *some)
+{
+	uint64_t map = 0;
+	bool known = pagemap(port, va, 1, &map);
+
+	*some = map & (PM_PRESENT | PM_SWAP);
+	return known;
 }
 
 /* ------------------------------------------------------------------------------------------- one fault */
@@ -71,7 +87,7 @@ struct vmf_result vmf__told(const struct vmf__window *w, uintptr_t va)
 	if (w->local->forbids)
 		vmf__permit(w->local, va);
 	else if (w->kind == VMF__W_SHARED)
-		(void)madvise((void *)(va & ~(uintptr_t)(VMF__PAGE - 1)), VMF__PAGE, MADV_DONTNEED);
+		(void)vmf__zap((void *)(va & ~(uintptr_t)(VMF__PAGE - 1)), VMF__PAGE);
 	return r;
 }
 
@@ -103,21 +119,27 @@ struct vmf_result vmf__resolve(struct vmf__local *local, const struct vmf_trap *
 {
 	struct vmf_ticket ticket = { 0 };
 	uint64_t layout_since = 0;
+	bool settled = false;
 	struct vmf_result r;
 
 	for (;;) {
 		r = handle(local, trap, &ticket);
-		if (r.code == VMF_RETRY)
+		if (r.code == VMF_RETRY) {
+			settled = false;
 			vmf__forgive_layout(&ticket, &layout_since);
-		/* It is ours by the table: the core has not been told yet, or the caller looked before it was. */
-		if (r.code == VMF_SIGSEGV && r.why != VMF_WHY_PROT && vmf__events_pending(local))
-			(void)vmf__wait(local->port, NULL, 0, 50000, false);
-		else if (r.code != VMF_RETRY)
-			break;
-		else if (ticket.why == VMF_WHY_LAYOUT && vmf__events_quiet(local))
+			if (ticket.why == VMF_WHY_LAYOUT && vmf__events_quiet(local))
+				continue;
+			if (vmf_ticket_wait(local->space, &ticket, interruptible))
+				goto signal;
 			continue;
-		else if (vmf_ticket_wait(local->space, &ticket, interruptible))
-			goto signal;
+		}
+		/* It is ours by the table: the core has not been told yet, or the caller looked before it was.  It may have
+		 * been told since we asked it, so its answer counts if nothing was under way before. */
+		if (r.code != VMF_SIGSEGV || r.why == VMF_WHY_PROT || settled)
+			break;
+		settled = !vmf__events_pending(local);
+		if (!settled)
+			(void)vmf__wait(local->port, NULL, 0, 50000, false);
 	}
 	if (r.code == VMF_OK && hopeless(trap, r))
 		r = (struct vmf_result){ .code = VMF_SIGBUS, .why = VMF_WHY_HOLE };
@@ -185,8 +207,12 @@ struct vmf_result vmf_touch(const void *p, size_t bytes, unsigned access)
 	struct vmf_result r = { 0 };
 	struct vmf__window w;
 
-	if (!bytes || end < (uintptr_t)p)
+	if (!bytes)
 		return r;
+	if (access != VMF_R && access != VMF_W && access != VMF_X)
+		return (struct vmf_result){ .code = VMF_SIGSEGV, .why = VMF_WHY_PROT };
+	if (end < (uintptr_t)p)
+		return (struct vmf_result){ .code = VMF_SIGSEGV };
 	end = (end + VMF__PAGE - 1) & ~(uintptr_t)(VMF__PAGE - 1);
 	while (va < end && r.code == VMF_OK && vmf__window_next(va, &w) && w.va < end) {
 		va = va > w.va ? va : w.va;
@@ -244,7 +270,7 @@ static ssize_t call(const struct call *c, unsigned access)
 		ssize_t got = c->go(c);
 		int err;
 
-		if (got >= 0 || errno != EFAULT || c->n < 0 || c->n > IOV_MAX)
+		if (got >= 0 || errno != EFAULT || !c->iov || c->n < 0 || c->n > IOV_MAX)
 			return got;
 		err = bring(c->iov, c->n, access);
 		if (err) {

@@ -327,11 +327,21 @@ void vmf__trap_query(struct vmf__local *local, uintptr_t va, struct vmf_entry *e
 	unlock(local);
 }
 
+int vmf__trap_give(const struct vmf__window *w, uintptr_t va, const void *bytes, size_t n)
+{
+	uint64_t i = vmf__window_page(w, va);
+	off_t at = (off_t)(i << VMF__SHIFT) + (off_t)(va % VMF__PAGE);
+
+	if (!(state(w->extent, i) & FILLED))
+		return -VMF_EFAULT;
+	return pwrite(w->extent->fd, bytes, n, at) == (ssize_t)n ? 0 : -VMF_EIO;
+}
+
 int vmf__trap_take(const struct vmf__window *w, uintptr_t va, void *page)
 {
 	uint64_t i = vmf__window_page(w, va);
 
 	if (!(state(w->extent, i) & FILLED))
 		return -VMF_EFAULT;
-	return pread(w->extent->fd, page, VMF__PAGE, (off_t)(i << VMF__SHIFT)) == (ssize_t)VMF__PAGE ? 0 : -VMF_EFAULT;
+	return pread(w->extent->fd, page, VMF__PAGE, (off_t)(i << VMF__SHIFT)) == (ssize_t)VMF__PAGE ? 0 : -VMF_EIO;
 }

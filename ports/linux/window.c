@@ -5,7 +5,8 @@
  *	VMF_SHARED   by offset: a mapping of the object's memfd, registered MISSING | MINOR (and WP): a fault maps the
  *frame that
  *	             is in the memfd already (CONTINUE); clean pages are write-protected
- *	not shared   by copy: anonymous memory, registered MISSING; a fault copies (COPY, ZEROPAGE)
+ *	not shared   by copy: anonymous memory, registered MISSING; a fault copies (COPY, ZEROPAGE); with map.order 9 it
+ *	             is pages of 2 MiB, out of the system's pool, and reserved: see huge.c
  *	with pfns    by offset, see raw.c
  *	where the kernel has no userfaultfd, or not all of it: see trap.c
  *
@@ -19,8 +20,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #define CLEAN_MAX 4096u /* pages */
 #define ZAP_TRIES 200u
@@ -53,7 +52,7 @@ static int plan_shared(struct vmf__local *local, const struct vmf_map *map, vmf_
 		return -VMF_ENOSYS;
 	p->fd = s->fd;
 	p->at = (off_t)(vmf__segment_page(p->w.segment) << VMF__SHIFT);
-	p->flags = MAP_SHARED;
+	p->flags = MAP_SHARED | MAP_NORESERVE;
 	if (local->trap[VMF__W_SHARED]) {
 		p->w.trap = p->w.wp = true;
 		return 0;
@@ -70,9 +69,19 @@ static int plan_raw(struct vmf__local *local, const struct vmf_map *map, vmf_pfn
 	p->w.kind = VMF__W_RAW;
 	p->w.segment.n = segment.n ? segment.n + map->off : 0;
 	p->fd = local->port->blank;
-	p->flags = MAP_SHARED;
+	p->flags = MAP_SHARED | MAP_NORESERVE;
 	p->prot = vmf__host_prot(map->prot);
 	return 0;
+}
+
+static int plan_huge(struct vmf__local *local, const struct vmf_map *map, struct plan *p)
+{
+	p->w.kind = VMF__W_COPY;
+	p->w.order = VMF__HUGE_ORDER;
+	p->fd = -1;
+	p->flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (int)(21u << MAP_HUGE_SHIFT);
+	p->mode = VMF__UR_MISSING;
+	return vmf__huge_plan(local, map);
 }
 
 static int plan_copy(const struct vmf__local *local, const struct vmf_map *map, struct plan *p)
@@ -81,7 +90,7 @@ static int plan_copy(const struct vmf__local *local, const struct vmf_map *map, 
 	p->w.trap = local->trap[VMF__W_COPY];
 	p->w.forks = local->inherits && !(map->flags & VMF_NOFORK);
 	p->fd = -1; /* trap: the extent's */
-	p->flags = p->w.trap ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+	p->flags = (p->w.trap ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS) | MAP_NORESERVE;
 	p->mode = p->w.trap ? 0 : VMF__UR_MISSING;
 	return 0;
 }
@@ -91,8 +100,10 @@ static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pf
 {
 	*p = (struct plan){ .w = { .local = local, .prot = map->prot }, .prot = PROT_NONE };
 	p->bytes = map->pages << VMF__SHIFT;
-	if (map->order || map->pages >> (VMF__SEGMENT_SHIFT - 1))
+	if (map->pages >> (VMF__SEGMENT_SHIFT - 1) || (map->order && (map->flags & VMF_SHARED || wants_raw)))
 		return -VMF_ENOSYS;
+	if (map->order)
+		return plan_huge(local, map, p);
 	if (!(map->flags & VMF_SHARED))
 		return wants_raw && !segment.n ? -VMF_ENOSYS : plan_copy(local, map, p);
 	return wants_raw ? plan_raw(local, map, segment, p) : plan_shared(local, map, segment, p);
@@ -102,7 +113,7 @@ static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pf
  * read: what it says must not be taken for this one. */
 static int map_pages(struct vmf__local *local, const struct plan *p, uintptr_t hint, bool fixed, uintptr_t *va)
 {
-	int flags = p->flags | MAP_NORESERVE | (fixed ? MAP_FIXED_NOREPLACE : 0), err;
+	int flags = p->flags | (fixed ? MAP_FIXED_NOREPLACE : 0), err;
 	void *got = mmap((void *)hint, p->bytes, p->prot, flags, p->fd, p->at);
 
 	if (got == MAP_FAILED)
@@ -180,8 +191,12 @@ static int open_window(struct vmf__local *local, const struct plan *p)
 	/* A child that had it, and no userfaultfd, would read zeroes. */
 	if (!p->w.forks && madvise((void *)va, p->bytes, MADV_DONTFORK))
 		err = -VMF_ENOMEM;
+	if (!err && p->w.kind != VMF__W_RAW)
+		err = vmf__node_set(va, p->bytes, p->w.extent->node);
 	if (!err && p->mode)
 		err = vmf__err(vmf__uffd_register(local->fd[p->w.kind], va, p->bytes, p->mode, NULL));
+	if (!err && p->w.extent->bolted)
+		err = vmf__bolt_all(&p->w);
 	if (!err)
 		err = vmf__window_add(&p->w);
 	if (err) {
@@ -204,9 +219,10 @@ static void describe(const struct vmf__window *w, struct vmf_window *out)
 	out->zero = w->kind == VMF__W_COPY;
 	out->raw = w->kind == VMF__W_RAW;
 	out->fill = w->kind == VMF__W_SHARED && !w->trap;
-	out->order = 0;
-	out->orders = 1;
-	out->bolts = 0;
+	out->order = w->order;
+	out->orders = 1 | UINT64_C(1) << w->order;
+	out->bolts = w->extent->bolted ? (uint32_t)w->extent->pages : 0;
+	out->resident = true;
 }
 
 static int attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, bool wants_raw, struct vmf_window *out)
@@ -230,6 +246,9 @@ static int attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, b
 		return err;
 	}
 	p.w.end = p.w.va + p.bytes;
+	p.w.extent->bolted = map->action == VMF_BOLT;
+	p.w.extent->node = map->node;
+	p.w.extent->huge = p.w.order;
 	err = open_window(local, &p);
 	if (err)
 		return err;
@@ -310,33 +329,45 @@ static int shut_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 
 /* The next windows of the range that follow each other without a gap, in which may be what is somebody else's; false:
  * there are no more. */
-static bool next_run(struct vmf__local *local, uintptr_t *va, uintptr_t *to, uintptr_t end)
+static bool next_run(struct vmf__local *local, uintptr_t *va, uintptr_t *to, uintptr_t end, bool *raw)
 {
 	struct vmf__window w;
 	bool some = false;
 
 	for (uintptr_t at = *va; at < end && vmf__window_next(at, &w) && w.va < end; at = w.end) {
-		bool ours = w.local == local && !w.trap;
+		bool ours = w.local == local && !w.trap, other = some && (w.kind == VMF__W_RAW) != *raw;
 
-		if (some && (!ours || w.va != *to))
+		if (some && (!ours || w.va != *to || other))
 			break;
 		vmf__window_clip(&w, *va, end);
 		if (!ours)
 			continue;
 		*va = some ? *va : w.va;
 		*to = w.end;
+		*raw = w.kind == VMF__W_RAW;
 		some = true;
 	}
 	return some;
+}
+
+static int unmap_raw(uintptr_t va, uintptr_t end)
+{
+	uintptr_t to;
+
+	for (; vmf__ours_next(&va, end, &to); va = to)
+		if (munmap((void *)va, to - va))
+			return -1;
+	return 0;
 }
 
 /* One munmap() for all of it, which does all or nothing. */
 static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 {
 	uintptr_t to;
+	bool raw;
 
-	for (uintptr_t at = va; next_run(local, &at, &to, end); at = to) {
-		if (!munmap((void *)at, to - at))
+	for (uintptr_t at = va; next_run(local, &at, &to, end, &raw); at = to) {
+		if (!(raw ? unmap_raw(at, to) : munmap((void *)at, to - at)))
 			continue;
 		reopen_all(local, at, end);
 		if (at > va)
@@ -350,7 +381,7 @@ static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 static int release(struct vmf__local *local, uintptr_t va, uint64_t pages)
 {
 	uintptr_t end = va + (pages << VMF__SHIFT);
-	int err = vmf__window_cut(va, end);
+	int err = vmf__huge_cuts(va, end) ? -VMF_EINVAL : vmf__window_cut(va, end);
 
 	if (!err)
 		err = shut_all(local, va, end);
@@ -471,6 +502,8 @@ static int protect(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, unsigned pr
 	struct vmf__local *local = local_of(pmap);
 	int err = vmf__events_settle(local);
 
+	if (!err && vmf__huge_cuts(va, va + (pages << VMF__SHIFT)))
+		err = -VMF_EINVAL;
 	if (!err)
 		err = vmf__window_cut(va, va + (pages << VMF__SHIFT));
 	if (!err)
@@ -524,8 +557,11 @@ static long fill_zero(const struct vmf__window *w, const struct vmf_run *run, ui
 {
 	int fd = w->local->fd[VMF__W_COPY];
 	uintptr_t va = run->va + ((uintptr_t)i << VMF__SHIFT);
-	long got = vmf__uffd_zero(fd, va, (size_t)n << VMF__SHIFT, mode);
+	long got;
 
+	if (w->order)
+		return vmf__uffd_copy(fd, va, w->local->zeroes, VMF__HUGE_BYTES, mode);
+	got = vmf__uffd_zero(fd, va, (size_t)n << VMF__SHIFT, mode);
 	return got == -EEXIST ? vmf__uffd_copy(fd, va, zeroes, VMF__PAGE, mode) : got;
 }
 
@@ -555,8 +591,9 @@ static long fill_copy(const struct vmf__window *w, const struct vmf_run *run, ui
 /* Goes on behind pages that are there and, before the needed one, behind those that cannot be had. */
 static long fill(const struct vmf__window *w, const struct vmf_run *run, fill_step *step, unsigned mode)
 {
-	long fresh = 0, got;
+	uint32_t one = 1u << w->order, need = run->need & ~(one - 1);
 	bool all = run->need == UINT32_MAX;
+	long fresh = 0, got;
 
 	for (uint32_t i = 0; i < run->n;) {
 		got = step(w, run, i, run->n - i, mode);
@@ -566,14 +603,15 @@ static long fill(const struct vmf__window *w, const struct vmf_run *run, fill_st
 			continue;
 		}
 		if (got != -EEXIST) {
-			if (!all && i > run->need)
+			if (!all && i > need)
 				return fresh;
-			if (all || i == run->need || got == -EAGAIN || got == 0)
+			if (all || i == need || got == -EAGAIN || got == 0)
 				return got ? vmf__err((int)got) : -VMF_EAGAIN;
-		} else if (i == run->need && w->local->mode == VMF_THREADED) {
-			(void)vmf__uffd_wake(w->local->fd[w->kind], run->va + ((uintptr_t)i << VMF__SHIFT), VMF__PAGE);
+		} else if (i == need && w->local->mode == VMF_THREADED) {
+			(void)vmf__uffd_wake(w->local->fd[w->kind], run->va + ((uintptr_t)i << VMF__SHIFT),
+					      (size_t)VMF__PAGE << w->order);
 		}
-		i++;
+		i += one;
 	}
 	return fresh;
 }
@@ -606,6 +644,24 @@ static long enter_shared(const struct vmf__window *w, const struct vmf_run *run,
 	return run->flags & VMF_RUN_FILL ? enter_fill(w, run, mode) : fill(w, run, fill_cont, mode);
 }
 
+static long enter_copy(const struct vmf__window *w, const struct vmf_run *run, unsigned mode)
+{
+	struct vmf__window anew;
+	int err;
+
+	if (run->flags & VMF_RUN_RAW)
+		return -VMF_ENOSYS;
+	if (w->order && run->order < w->order) {
+		err = vmf__huge_anew(w->local, run->va & ~(uintptr_t)(VMF__HUGE_BYTES - 1));
+		if (err)
+			return err < 0 ? err : 0;
+		if (!vmf__window_find(run->va, &anew) || anew.local != w->local)
+			return -VMF_EGONE;
+		w = &anew;
+	}
+	return fill(w, run, run->flags & VMF_RUN_ZERO ? fill_zero : fill_copy, mode);
+}
+
 static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
 {
 	unsigned mode = w->local->mode == VMF_IN_CONTEXT ? VMF__UM_DONTWAKE : 0;
@@ -616,9 +672,7 @@ static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
 	case VMF__W_SHARED:
 		return enter_shared(w, run, mode);
 	case VMF__W_COPY:
-		if (run->flags & VMF_RUN_RAW)
-			return -VMF_ENOSYS;
-		return fill(w, run, run->flags & VMF_RUN_ZERO ? fill_zero : fill_copy, mode);
+		return enter_copy(w, run, mode);
 	default:
 		return vmf__raw_enter(w, run);
 	}
@@ -666,16 +720,41 @@ static long enter_run(struct vmf__local *local, const struct vmf_run *run)
 static long enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 {
 	struct vmf__local *local = local_of(pmap);
+	uint32_t anew = vmf__huge_changes();
 	long got;
 
 	vmf__block(NULL);
 	vmf__gate_share(&local->gate);
 	got = atomic_load(&local->changing) ? -VMF_EAGAIN : enter_run(local, run);
-	if (got == -VMF_EGONE && vmf__events_pending(local))
+	if (got == -VMF_EGONE && (vmf__events_pending(local) || anew % 2 || anew != vmf__huge_changes()))
 		got = -VMF_EAGAIN;
 	vmf__gate_unshare(&local->gate);
 	vmf__unblock(NULL);
 	return got;
+}
+
+static int bolt(struct vmf_pmap *pmap, const struct vmf_run *run)
+{
+	struct vmf__local *local = local_of(pmap);
+	struct vmf__window w;
+	int got = -VMF_EGONE;
+
+	vmf__block(NULL);
+	vmf__gate_share(&local->gate);
+	if (atomic_load(&local->changing))
+		got = -VMF_EAGAIN;
+	else if (vmf__window_find(run->va, &w) && w.local == local)
+		got = vmf__bolt_page(&w, run->va);
+	else if (vmf__events_pending(local))
+		got = -VMF_EAGAIN;
+	vmf__gate_unshare(&local->gate);
+	vmf__unblock(NULL);
+	return got;
+}
+
+static int unbolt(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
+{
+	return each_still_ours(local_of(pmap), va, pages, vmf__unbolt_step);
 }
 
 /* ---------------------------------------------------------------------------------------- query, take */
@@ -708,20 +787,12 @@ static int query(struct vmf_pmap *pmap, vmf_va va, struct vmf_entry *e)
 
 static int take(struct vmf_pmap *pmap, vmf_va va, void *page)
 {
-	struct vmf__local *local = local_of(pmap);
-	struct iovec to = { page, VMF__PAGE }, from = { (void *)va, VMF__PAGE };
-	struct vmf__window w;
-	bool there;
+	return vmf__given_move(local_of(pmap), &(struct vmf__given){ .va = va, .to = page, .n = VMF__PAGE });
+}
 
-	if (!vmf__window_find(va, &w) || w.local != local || w.kind != VMF__W_COPY)
-		return -VMF_EFAULT;
-	if (w.trap)
-		return vmf__trap_take(&w, va, page);
-	if (!vmf__resident(local->port, va, 1, false, &there))
-		return -VMF_ENOSYS;
-	if (!there || process_vm_readv(getpid(), &to, 1, &from, 1, 0) != (ssize_t)VMF__PAGE)
-		return -VMF_EFAULT;
-	return 0;
+static int give(struct vmf_pmap *pmap, vmf_va va, const void *bytes, size_t n)
+{
+	return vmf__given_move(local_of(pmap), &(struct vmf__given){ .va = va, .from = bytes, .n = n });
 }
 
 const struct vmf_pmap_ops vmf__local_ops = {
@@ -734,4 +805,7 @@ const struct vmf_pmap_ops vmf__local_ops = {
 	.clean = clean,
 	.query = query,
 	.take = take,
+	.give = give,
+	.bolt = bolt,
+	.unbolt = unbolt,
 };

@@ -60,6 +60,7 @@ struct board {
 	struct vmf_range device;
 	uint32_t word_at, word; /* a register in the device range, and what it reads */
 	struct vmf_attr weak;  /* attributes that do not cover the device range's */
+	struct vmf_attr uncached; /* others that RAM can be shown with; zeroed: none */
 	uint32_t bolts;        /* pages that can be bolted at a time */
 	uint32_t spaces;       /* that there can be; 0: one */
 	uint32_t answer[2];    /* instructions of a function that returns 42 */

@@ -6,6 +6,7 @@
 #include "metal.h"
 #include "../../tests/list/list.h"
 
+#define MEMORY 4u /* the last pages of RAM, which stand for a device's */
 #define MANY 40u /* more pages than a small TLB has entries */
 
 static struct metal_host host;
@@ -60,6 +61,38 @@ static bool shows(struct stage *stage, vmf_va va, vmf_pfn pfn, struct vmf_attr a
 	return board_shows(va, pfn, attr);
 }
 
+static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
+
+/* By way of more pages than the TLB holds. */
+static bool keeps(struct stage *stage, vmf_va va)
+{
+	struct vmf_pmap *pmap = vmf_space_pmap(stage->space);
+	struct vmf_entry e;
+	struct vmf_object *o;
+	uint32_t word;
+	vmf_va others;
+
+	if (peek(stage, va, &word) || vmf_object_create(stage->port, &o, &zero_ops, NULL, MANY))
+		return false;
+	if (!list_map(stage, o, MANY, VMF_R, &others)) {
+		for (unsigned i = 0; i < MANY; i++)
+			(void)peek(stage, list_page(others, i), &word);
+		list_free(stage, others, MANY);
+	}
+	vmf_object_put(o);
+	return !pmap->ops->query(pmap, va, &e) && board_shows(va, e.pfn, e.attr);
+}
+
+/* Nobody else is here, and nothing comes in between. */
+static uint32_t add(struct stage *stage, vmf_va va, uint32_t n)
+{
+	uint32_t was = 0;
+
+	(void)peek(stage, va, &was);
+	(void)poke(stage, va, was + n);
+	return was;
+}
+
 static void enter_space(struct vmf_space *space, unsigned i)
 {
 	metal_cpu.space = space;
@@ -90,12 +123,15 @@ static void setup(void)
 {
 	st = (struct stage){
 		.name = board.name, .port = st.port, .space = st.space, .store = VMF_BY_ADDRESS, .flags = VMF_SHARED,
-		.bolts = board.bolts, .device = board.device, .word_at = board.word_at, .word = board.word, .weak = board.weak,
-		.answer = { board.answer[0], board.answer[1] }, .peek = peek, .poke = poke, .touch = touch, .run = run,
+		.bolts = board.bolts, .device = board.device, .memory = st.memory,
+		.memory_bytes = board_bytes(st.memory.first), .word_at = board.word_at, .word = board.word, .weak = board.weak,
+		.adds = st.memory, .uncached = board.uncached.type ? board.uncached : st.memory.attr, .keeps = keeps, .add = add,
+		.adder = "a load and a store, since there is one CPU", .answer = { board.answer[0], board.answer[1] }, .peek = peek, .poke = poke, .touch = touch, .run = run,
 		.poll = poll, .patience = 10000, .shows = shows, .fork = in_a_copy, .put = metal_puts,
 		.cannot = { [STAGE_SCRATCH] = "its register cannot be written",
 			    [STAGE_ALIEN] = "it can encode whatever the core lets through",
 			    [STAGE_BOLTS] = board.bolts ? NULL : "no bolts",
+			    [STAGE_UNCACHED] = board.uncached.type ? NULL : "RAM has the attributes of its address",
 			    [STAGE_FORK] = board.spaces > 1 ? NULL : "one space has the whole TLB" },
 	};
 }
@@ -104,15 +140,23 @@ static bool boot(void)
 {
 	struct vmf_port_config config = { .size = sizeof(config), .abi = VMF_ABI, .host = &metal_host_ops, .self = &host,
 					  .slots = 1, .page_shift = 12 };
+	struct vmf_range ram = board.ram;
 	struct vmf_pmap *pmap;
 	int err;
 
+	ram.pages -= MEMORY;
+	st.memory = ram;
+	st.memory.kind = VMF_PHYS_DEVICE;
+	st.memory.first.n += ram.pages;
+	st.memory.pages = MEMORY;
 	metal_heap_init(&host.heap, image_end, board.heap_end - (uintptr_t)image_end);
 	err = vmf_port_create(&st.port, &config);
 	if (!err)
-		err = vmf_phys_add(st.port, &board.ram);
+		err = vmf_phys_add(st.port, &ram);
 	if (!err)
 		err = vmf_phys_add(st.port, &board.device);
+	if (!err)
+		err = vmf_phys_add(st.port, &st.memory);
 	if (err) {
 		metal_puts(vmf_err_str(err));
 		return false;
@@ -124,8 +168,6 @@ static bool boot(void)
 }
 
 /* ---------------------------------------------------------------------------------------- a board's own cases */
-
-static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
 
 /* A handler that uses what there is, the multiplier too. */
 static enum vmf_code busy_nopage(const struct vmf_req *req, struct vmf_ans *ans)

@@ -23,6 +23,7 @@ const struct board board = {
 	.word_at = REVISION & 0xfff, /* the board's revision register: a Malta with a CoreLV */
 	.word = 0x420,
 	.weak = { .type = VMF_DEVICE, .port = 1 },
+	.uncached = { .type = VMF_UC },
 	.bolts = BOLTS * 2,
 	.answer = { 0x03e00008, 0x2402002a }, /* jr $ra; li $v0, 42 */
 };

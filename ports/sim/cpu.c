@@ -48,6 +48,31 @@ struct access {
 	uint8_t kind; /* VMF_R, VMF_W or VMF_X */
 };
 
+/* The memory adds.  False: it is no word, or memory that does not. */
+static bool adds(const struct sim_entry *e, const struct access *a, uint8_t *at)
+{
+	uint32_t n = 1;
+
+	if (!(e->attr.port & VMF_SIM_ADDS) || a->n != sizeof(n) || a->va % sizeof(n) || a->kind == VMF_X)
+		return false;
+	if (a->kind == VMF_W)
+		memcpy(&n, a->from, sizeof(n));
+	n = __atomic_fetch_add((uint32_t *)(void *)at, n, __ATOMIC_RELAXED);
+	if (a->kind == VMF_R)
+		memcpy(a->to, &n, sizeof(n));
+	return true;
+}
+
+static void move_bytes(const struct sim_entry *e, const struct access *a, uint8_t *at)
+{
+	if (adds(e, a, at))
+		return;
+	if (a->kind == VMF_W)
+		store_bytes(at, a->from, a->n);
+	else
+		load_bytes(a->to, at, a->n);
+}
+
 /* The bytes move, or a trap is raised. */
 static bool walk(struct sim_mmu *m, const struct access *a, struct vmf_trap *trap)
 {
@@ -60,10 +85,8 @@ static bool walk(struct sim_mmu *m, const struct access *a, struct vmf_trap *tra
 	through = e && e->prot & a->kind;
 	if (e && a->kind == VMF_W && e->prot & VMF_R)
 		trap->flags = VMF_TRAP_WP;
-	if (through && a->kind == VMF_W)
-		store_bytes(vmf__sim_at(m, e, a->va), a->from, a->n);
-	else if (through)
-		load_bytes(a->to, vmf__sim_at(m, e, a->va), a->n);
+	if (through)
+		move_bytes(e, a, vmf__sim_at(m, e, a->va));
 	vmf_lock_drop(m->sim->port, &m->lock);
 	return through;
 }
@@ -95,9 +118,11 @@ static struct vmf_result access_page(struct vmf_space *space, const struct acces
 
 static struct vmf_result access_range(struct vmf_space *space, struct access a, size_t n)
 {
-	size_t page = mmu_of(space)->sim->page;
+	size_t page = space ? mmu_of(space)->sim->page : 0;
 	struct vmf_result r = { .code = VMF_OK };
 
+	if (!page || (n && !a.to && !a.from))
+		return (struct vmf_result){ .code = VMF_SIGBUS, .why = VMF_WHY_DRIVER };
 	for (; n && r.code == VMF_OK; n -= a.n) {
 		a.n = page - a.va % page;
 		if (a.n > n)
@@ -131,16 +156,19 @@ struct vmf_result vmf_sim_fetch(struct vmf_space *space, vmf_va va, void *to, si
 
 int vmf_sim_space(struct vmf_sim *sim, struct vmf_space **out)
 {
-	struct sim_mmu *m = calloc(1, sizeof(*m));
+	struct sim_mmu *m = sim && out ? calloc(1, sizeof(*m)) : NULL;
 	int err;
 
+	if (!sim || !out)
+		return -VMF_EINVAL;
 	if (!m)
 		return -VMF_ENOMEM;
 	m->pmap = (struct vmf_pmap){ &vmf__sim_pmap_ops, VMF_SIM_LOWEST, VMF_SIM_HIGHEST };
 	m->sim = sim;
 	m->bolts = sim->config.bolts;
 	m->reserve = sim->config.store == VMF_BY_COPY ? 64 : VMF_RUN_MAX;
-	err = vmf__sim_buckets(m, 4096) ? vmf__sim_supply(&m->pmap) : -VMF_ENOMEM;
+	m->bolt = calloc(m->bolts + 1u, sizeof(*m->bolt));
+	err = m->bolt && vmf__sim_buckets(m, 4096) ? vmf__sim_supply(&m->pmap) : -VMF_ENOMEM;
 	if (!err)
 		err = vmf_space_create(sim->port, &m->space, &m->pmap);
 	if (!err) {
@@ -156,15 +184,25 @@ int vmf_sim_space_close(struct vmf_space *space)
 	struct sim_mmu *m = mmu_of(space);
 	int err = vmf_space_destroy(space);
 
-	if (!err)
+	if (!err && m)
 		vmf__sim_mmu_free(m);
 	return err;
+}
+
+/* Whole pages that do not wrap? */
+static bool range_good(const struct sim_mmu *m, vmf_va va, uint64_t pages)
+{
+	if (!m || va & (m->sim->page - 1) || !pages || pages > UINTPTR_MAX >> m->sim->config.page_shift)
+		return false;
+	return va + vmf__sim_span(m, pages) - 1 >= va;
 }
 
 void vmf_sim_forget(struct vmf_space *space, vmf_va va, uint64_t pages)
 {
 	struct sim_mmu *m = mmu_of(space);
 
+	if (!range_good(m, va, pages))
+		return;
 	vmf_lock_take(m->sim->port, &m->lock);
 	while (pages) {
 		if (vmf__sim_forget(m, va)) {
@@ -183,9 +221,11 @@ void vmf_sim_forget(struct vmf_space *space, vmf_va va, uint64_t pages)
 int vmf_sim_move(struct vmf_space *space, vmf_va from, vmf_va to, uint64_t pages)
 {
 	struct sim_mmu *m = mmu_of(space);
-	vmf_va bytes = vmf__sim_span(m, pages);
-	int err = from - to < bytes || to - from < bytes ? -VMF_EINVAL : vmf_unmap(space, to, pages);
+	vmf_va bytes = m ? vmf__sim_span(m, pages) : 0;
+	int err = -VMF_EINVAL;
 
+	if (range_good(m, from, pages) && range_good(m, to, pages) && from - to >= bytes && to - from >= bytes)
+		err = vmf_unmap(space, to, pages);
 	if (err)
 		return err;
 	vmf_lock_take(m->sim->port, &m->lock);
@@ -200,6 +240,8 @@ uint64_t vmf_sim_unflushed(struct vmf_space *space)
 	struct sim_mmu *m = mmu_of(space);
 	uint64_t n;
 
+	if (!m)
+		return 0;
 	vmf_lock_take(m->sim->port, &m->lock);
 	n = m->unflushed;
 	vmf_lock_drop(m->sim->port, &m->lock);

@@ -40,26 +40,33 @@ int vmf__sim_point(struct vmf_sim *sim, enum vmf_sim_point which, struct vmf_spa
 
 void vmf_sim_fail(struct vmf_sim *sim, enum vmf_sim_point which, uint32_t n, int err)
 {
-	struct sim_point *p = &sim->points[which];
+	struct sim_point *p;
 
+	if (!sim || (unsigned)which >= VMF_SIM_POINTS)
+		return;
+	p = &sim->points[which];
 	p->err = err < 0 ? err : -err;
 	__atomic_store_n(&p->left, n, __ATOMIC_RELAXED);
 }
 
 void vmf_sim_on(struct vmf_sim *sim, enum vmf_sim_point which, vmf_sim_hook *hook, void *self)
 {
+	if (!sim || (unsigned)which >= VMF_SIM_POINTS)
+		return;
 	sim->points[which].self = self;
 	sim->points[which].hook = hook;
 }
 
 uint64_t vmf_sim_calls(const struct vmf_sim *sim, enum vmf_sim_point which)
 {
+	if (!sim || (unsigned)which >= VMF_SIM_POINTS)
+		return 0;
 	return __atomic_load_n(&sim->points[which].calls, __ATOMIC_RELAXED);
 }
 
 uint64_t vmf_sim_live(const struct vmf_sim *sim)
 {
-	return __atomic_load_n(&sim->live, __ATOMIC_RELAXED);
+	return sim ? __atomic_load_n(&sim->live, __ATOMIC_RELAXED) : 0;
 }
 
 /* ------------------------------------------------------------------------------------------- memory */
@@ -116,6 +123,8 @@ void *vmf__sim_bytes(void *self, vmf_pfn pfn)
 		return sim->ram + (pfn.n - VMF_SIM_RAM) * sim->page;
 	if (pfn.n - VMF_SIM_DEVICE < DEVICE_PAGES)
 		return sim->device + (pfn.n - VMF_SIM_DEVICE) * sim->page;
+	if (pfn.n - VMF_SIM_FETCHOP < DEVICE_PAGES)
+		return sim->device + (pfn.n - VMF_SIM_FETCHOP) * sim->page;
 	if (pfn.n - SEGMENT_FIRST < (uint64_t)SEGMENTS << SEGMENT_SHIFT)
 		return segment_bytes(sim, pfn.n);
 	return NULL;
@@ -216,6 +225,21 @@ static uint32_t host_slot(void *self)
 	return s ? (uint32_t)(s - sim->slots) : VMF_NO_SLOT;
 }
 
+static uint32_t host_node(void *self)
+{
+	uint32_t slot = host_slot(self);
+
+	return slot == VMF_NO_SLOT ? 0 : ((struct vmf_sim *)self)->slots[slot].node;
+}
+
+void vmf_sim_here(struct vmf_sim *sim, uint32_t node)
+{
+	uint32_t slot = sim ? host_slot(sim) : VMF_NO_SLOT;
+
+	if (slot != VMF_NO_SLOT)
+		sim->slots[slot].node = node;
+}
+
 static void host_barrier(void *self)
 {
 	(void)self;
@@ -287,6 +311,7 @@ static void fill_host(struct vmf_sim *sim)
 		.wake = host_wake,
 		.now = host_now,
 		.panic = host_panic,
+		.node = host_node,
 	};
 	if (!sim->config.fences && have_barrier())
 		sim->host.barrier = host_barrier;
@@ -313,6 +338,8 @@ static int config_in(struct vmf_sim_config *to, const struct vmf_sim_config *fro
 		to->ram_pages = 4096;
 	if (!to->slots)
 		to->slots = SLOTS_MAX;
+	if (to->zero[0] | to->zero[1] | to->zero[2])
+		return -VMF_EINVAL;
 	if (to->store > VMF_BY_COPY || to->slots > SLOTS_MAX || to->page_shift < 12 || to->page_shift > 16)
 		return -VMF_EINVAL;
 	return to->ram_pages > VMF_SIM_DEVICE - VMF_SIM_RAM - 1 ? -VMF_EINVAL : 0;
@@ -345,6 +372,7 @@ static int machine_start(struct vmf_sim *sim)
 		.self = sim,
 		.slots = sim->config.slots,
 		.page_shift = sim->config.page_shift,
+		.strict = sim->config.strict,
 	};
 	int err;
 
@@ -360,7 +388,7 @@ int vmf_sim_open(struct vmf_sim **out, const struct vmf_sim_config *config)
 {
 	struct vmf_sim_config mine;
 	struct vmf_sim *sim;
-	int err = config_in(&mine, config);
+	int err = out ? config_in(&mine, config) : -VMF_EINVAL;
 
 	if (err)
 		return err;
@@ -386,6 +414,8 @@ int vmf_sim_open(struct vmf_sim **out, const struct vmf_sim_config *config)
 
 void vmf_sim_close(struct vmf_sim *sim)
 {
+	if (!sim)
+		return;
 	if (sim->port)
 		vmf_port_destroy(sim->port);
 	if (sim->live) {
@@ -403,10 +433,10 @@ void vmf_sim_close(struct vmf_sim *sim)
 
 struct vmf_port *vmf_sim_port(struct vmf_sim *sim)
 {
-	return sim->port;
+	return sim ? sim->port : NULL;
 }
 
 void *vmf_sim_device(struct vmf_sim *sim, uint64_t page)
 {
-	return page < DEVICE_PAGES ? sim->device + page * sim->page : NULL;
+	return sim && page < DEVICE_PAGES ? sim->device + page * sim->page : NULL;
 }

@@ -22,7 +22,7 @@ struct sim_point {
 	vmf_sim_hook *hook;
 	void *self;
 };
-struct sim_slot { uint32_t taken; };
+struct sim_slot { uint32_t taken, node; };
 struct sim_segment { void *bytes; uint64_t pages; }; /* bytes: atomic, NULL: free */
 
 struct vmf_sim {
@@ -51,7 +51,7 @@ struct sim_entry {
 	vmf_pfn pfn;
 	struct vmf_attr attr;
 	uint8_t order, prot;
-	bool raw, bolted, gone, owned; /* owned: its bytes are page[] */
+	bool raw, gone, owned; /* owned: its bytes are page[] */
 	_Alignas(16) uint8_t page[]; /* BY_COPY */
 };
 /* What attach() prepared. */
@@ -73,7 +73,9 @@ struct sim_mmu {
 	uint32_t buckets, entries; /* buckets: a power of two */
 	struct sim_entry *spare;
 	uint32_t spares;
-	uint32_t bolts; /* not reserved */
+	uint32_t bolts; /* neither reserved nor held */
+	vmf_va *bolt;   /* pages that are held: so many */
+	uint32_t held;
 	uint32_t orders; /* bit i: some entry of order i was made */
 	uint32_t reserve; /* what supply() fills `spare` up to */
 	struct sim_place *chunk; /* of ranges; by address */
@@ -111,7 +113,8 @@ struct sim_entry *vmf__sim_make(struct sim_mmu *, vmf_va, unsigned order); /* NU
 /* An entry that was forgotten, and shows the same as before, comes back with the reference that it has. */
 bool vmf__sim_revive(struct sim_mmu *, vmf_va, uint64_t pfn, unsigned order, uint8_t prot);
 uint8_t *vmf__sim_at(struct sim_mmu *, struct sim_entry *, vmf_va); /* where the byte is */
-void vmf__sim_unbolt(struct sim_mmu *, struct sim_entry *);
+int vmf__sim_bolt(struct sim_mmu *, vmf_va); /* as bolt() */
+void vmf__sim_unbolt(struct sim_mmu *, vmf_va, vmf_va end); /* what is held there is free again */
 /* Drops entries; owned: also those that own their bytes. */
 void vmf__sim_drop(struct sim_mmu *, vmf_va, uint64_t pages, bool owned, struct vmf_gather *);
 void vmf__sim_limit(struct sim_mmu *, vmf_va, uint64_t pages, uint8_t prot); /* they lose what prot does not allow */

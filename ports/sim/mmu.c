@@ -92,20 +92,55 @@ static bool counted(const struct sim_mmu *m, const struct sim_entry *e)
 	return m->sim->config.store == VMF_BY_ADDRESS && !e->raw;
 }
 
-void vmf__sim_unbolt(struct sim_mmu *m, struct sim_entry *e)
+/* ------------------------------------------------------------------------------------------------ bolts */
+
+static bool held(const struct sim_mmu *m, vmf_va va, vmf_va end)
+{
+	for (uint32_t i = 0; i < m->held; i++)
+		if (m->bolt[i] >= va && m->bolt[i] < end)
+			return true;
+	return false;
+}
+
+static bool bolted(struct sim_mmu *m, const struct sim_entry *e)
 {
 	const struct sim_range *r = vmf__sim_range(m, e->va);
 
-	if (e->bolted && !(r && r->bolts))
-		m->bolts++;
-	e->bolted = false;
+	return (r && r->bolts) || held(m, e->va, e->va + vmf__sim_span(m, 1ull << e->order));
 }
+
+int vmf__sim_bolt(struct sim_mmu *m, vmf_va va)
+{
+	const struct sim_range *r = vmf__sim_range(m, va);
+
+	if (!r)
+		return -VMF_EGONE;
+	if (r->bolts || held(m, va, va + m->sim->page))
+		return 0;
+	if (!m->bolts)
+		return -VMF_ENOSPC;
+	m->bolts--;
+	m->bolt[m->held++] = va;
+	return 1;
+}
+
+void vmf__sim_unbolt(struct sim_mmu *m, vmf_va va, vmf_va end)
+{
+	for (uint32_t i = 0; i < m->held;)
+		if (m->bolt[i] >= va && m->bolt[i] < end) {
+			m->bolt[i] = m->bolt[--m->held];
+			m->bolts++;
+		} else {
+			i++;
+		}
+}
+
+/* ---------------------------------------------------------------------------------------------- entries */
 
 static void entry_free(struct sim_mmu *m, struct sim_entry **link)
 {
 	struct sim_entry *e = *link;
 
-	vmf__sim_unbolt(m, e);
 	*link = e->next;
 	e->next = m->spare;
 	m->spare = e;
@@ -245,7 +280,7 @@ bool vmf__sim_forget(struct sim_mmu *m, vmf_va va)
 {
 	struct sim_entry *e = vmf__sim_find(m, va);
 
-	if (e && e->bolted)
+	if (e && bolted(m, e))
 		return true;
 	if (e && !e->owned) {
 		entry_forget(m, e);
@@ -289,6 +324,9 @@ static void move_ranges(struct sim_mmu *m, vmf_va from, vmf_va to, vmf_va end)
 		r.va = r.va - from + to;
 		vmf__sim_range_insert(m, r);
 	}
+	for (uint32_t i = 0; i < m->held; i++)
+		if (m->bolt[i] >= from && m->bolt[i] < end)
+			m->bolt[i] = m->bolt[i] - from + to;
 }
 
 /* Ranges and entries, live or gone, with all that they hold. */
@@ -329,6 +367,7 @@ void vmf__sim_mmu_free(struct sim_mmu *m)
 		free_list(m->bucket[i]);
 	free(m->bucket);
 	free_list(m->spare);
+	free(m->bolt);
 	vmf__sim_ranges_free(m);
 	free(m);
 }

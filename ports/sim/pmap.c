@@ -141,6 +141,7 @@ static int sim_detach(struct vmf_pmap *pmap, vmf_va va, uint64_t pages, struct v
 		return -VMF_ENOMEM;
 	}
 	vmf__sim_drop(m, va, pages, true, g);
+	vmf__sim_unbolt(m, va, end);
 	vmf__sim_range_cut(m, va);
 	vmf__sim_range_cut(m, end);
 	while (vmf__sim_range_take(m, va, end, &r))
@@ -370,20 +371,20 @@ static int sim_take(struct vmf_pmap *pmap, vmf_va va, void *page)
 	return e ? 0 : -VMF_EFAULT;
 }
 
-static int bolt(struct sim_mmu *m, vmf_va va)
+static int sim_give(struct vmf_pmap *pmap, vmf_va va, const void *bytes, size_t n)
 {
-	struct sim_entry *e = vmf__sim_find(m, va);
-	const struct sim_range *r = vmf__sim_range(m, va);
+	struct sim_mmu *m = mmu_of(pmap);
+	vmf_va at = va & (m->sim->page - 1);
+	struct sim_entry *e;
 
-	if (!e || !r)
-		return -VMF_EFAULT;
-	if (e->bolted)
-		return 0;
-	if (!r->bolts && !m->bolts)
-		return -VMF_ENOSPC;
-	m->bolts -= !r->bolts;
-	e->bolted = true;
-	return 0;
+	lock(m);
+	e = vmf__sim_find(m, va - at);
+	if (e && e->owned)
+		memcpy((char *)e->page + at, bytes, n);
+	else
+		e = NULL;
+	unlock(m);
+	return e ? 0 : -VMF_EFAULT;
 }
 
 static int sim_bolt(struct vmf_pmap *pmap, const struct vmf_run *run)
@@ -391,24 +392,22 @@ static int sim_bolt(struct vmf_pmap *pmap, const struct vmf_run *run)
 	struct sim_mmu *m = mmu_of(pmap);
 	int err = point(m, VMF_SIM_BOLT, run->va, run->n);
 
+	if (err)
+		return err;
 	lock(m);
-	for (uint32_t i = 0; !err && i < run->n; i++)
-		err = bolt(m, run->va + vmf__sim_span(m, i));
+	err = vmf__sim_bolt(m, run->va);
 	unlock(m);
 	return err;
 }
 
-static int sim_unbolt(struct vmf_pmap *pmap, vmf_va va)
+static int sim_unbolt(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
 {
 	struct sim_mmu *m = mmu_of(pmap);
-	struct sim_entry *e;
 
 	lock(m);
-	e = vmf__sim_find(m, va);
-	if (e)
-		vmf__sim_unbolt(m, e);
+	vmf__sim_unbolt(m, va, va + vmf__sim_span(m, pages));
 	unlock(m);
-	return e ? 0 : -VMF_EFAULT;
+	return 0;
 }
 
 static void sim_icache(struct vmf_pmap *pmap, vmf_va va, uint64_t pages)
@@ -441,4 +440,5 @@ const struct vmf_pmap_ops vmf__sim_pmap_ops = {
 	.icache = sim_icache,
 	.update = sim_update,
 	.supply = vmf__sim_supply,
+	.give = sim_give,
 };

@@ -15,5 +15,6 @@
 #define VMF_CFG_LEAVES 1u
 #define VMF_CFG_NODES 16u
 #define VMF_CFG_FILLS 1u
+#define VMF_CFG_ALIASES 1u
 #define VMF_CFG_SLAB 1024u
 #define VMF_CFG_SHARDS 1u

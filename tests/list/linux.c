@@ -3,6 +3,8 @@
  * The list on the Linux port, in this process: threaded or in context, by offset or by copy.  Loads and stores are real
  * ones; what fails is a signal, and vmf_fault_why() says the reason.  The device is an aperture of a memfd.
  */
+#include <linux/capability.h>
+#include <sys/resource.h>
 #include <vmfault/linux.h>
 #include <vmfault/pmap.h>
 #include "ports/linux/port.h"
@@ -10,6 +12,7 @@
 #include "list.h"
 
 #define DEVICE_PAGES 4u
+#define BOLTS 4u
 #define WORD_AT 0x40u
 #define SCRATCH_AT 0x80u
 
@@ -154,6 +157,41 @@ static void aperture(struct stage *st)
 	close(fd);
 }
 
+static void device_memory(struct stage *st)
+{
+	int fd = memfd_create("memory", MFD_CLOEXEC);
+
+	st->memory.pages = DEVICE_PAGES;
+	CHECK(fd >= 0 && !ftruncate(fd, DEVICE_PAGES * PAGE));
+	CHECK_ERR(vmf_linux_aperture(st->port, fd, 0, DEVICE_PAGES, &st->memory.first), 0);
+	st->memory_bytes = mmap(NULL, DEVICE_PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(st->memory_bytes != MAP_FAILED);
+	close(fd);
+	st->adds = st->memory;
+	st->cannot[STAGE_UNCACHED] = "a file is mapped in one way";
+}
+
+/* So many pages can be locked, whoever we are.  => before there are threads */
+static void bolts(struct stage *st)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+	struct rlimit limit = { BOLTS * PAGE, BOLTS * PAGE };
+
+	st->bolts = BOLTS;
+	st->cannot[STAGE_ENTRIES] = "a page is locked in memory, not its entry";
+	CHECK(!syscall(SYS_capget, &head, caps));
+	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+	caps[0].permitted &= ~(1u << CAP_IPC_LOCK);
+	CHECK(!syscall(SYS_capset, &head, caps) && !setrlimit(RLIMIT_MEMLOCK, &limit));
+}
+
+static uint32_t add(struct stage *st, vmf_va va, uint32_t n)
+{
+	(void)st;
+	return __atomic_fetch_add((uint32_t *)va, n, __ATOMIC_RELAXED);
+}
+
 static void instructions(struct stage *st)
 {
 	st->cannot[STAGE_EXECUTE] = NULL;
@@ -205,11 +243,11 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	const struct vmf_linux_space space = { .size = sizeof(space), .mode = mode };
 
 	rig_catching();
+	bolts(st);
 	CHECK_ERR(vmf_linux_open(&st->port, &config), 0);
 	CHECK_ERR(vmf_linux_space(st->port, &st->space, &space), 0);
 	st->store = copy ? VMF_BY_COPY : VMF_BY_OFFSET;
 	st->flags = copy ? 0 : VMF_SHARED;
-	st->cannot[STAGE_BOLTS] = "no bolts";
 	st->cannot[STAGE_FORK_SHARED] = "nothing can be taken away from a child";
 	if (vmf_linux_lacks(st->space) & VMF_LACKS_FORK)
 		st->cannot[STAGE_FORK] = "no privilege, or no poison: nothing serves a child";
@@ -217,11 +255,13 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	instructions(st);
 	say_lacks(st);
 	if (copy) {
+		st->cannot[STAGE_HUGE] = "huge pages are of 2 MiB here, and go block by block (linux_hugetlb)";
 		st->cannot[STAGE_DEVICE] = "no pfns in anonymous memory";
 		st->cannot[STAGE_SHOWS] = "nobody says where anonymous memory is";
 		st->cannot[STAGE_EXECUTE] = "bytes by copy are not shared by two areas";
 	}
 	aperture(st);
+	device_memory(st);
 	st->peek = peek;
 	st->poke = poke;
 	st->touch = mode == VMF_THREADED ? touch : touch_in_context;
@@ -229,6 +269,8 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 	st->poll = poll_with;
 	st->patience = 4;
 	st->shows = shows;
+	st->add = add;
+	st->adder = "the CPU, in a file's page: it stands in for memory that adds";
 	st->put = put;
 }
 

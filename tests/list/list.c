@@ -136,7 +136,7 @@ bool list_gap(struct stage *st, uint64_t pages, vmf_va *va)
 /* ------------------------------------------------------------------------------------------- frames */
 
 /* Takes every frame that there is, in a chain through their first words, and leaves dirt in them. */
-static uint64_t frames_free(struct stage *st)
+static uint64_t frames_free(struct stage *st, const vmf_pfn *wanted, bool *found)
 {
 	struct vmf_frame *first = NULL, *frame;
 	uint64_t n = 0;
@@ -150,6 +150,8 @@ static uint64_t frames_free(struct stage *st)
 		*link = first;
 		first = frame;
 		n++;
+		if (wanted && vmf_frame_pfn(frame).n == wanted->n)
+			*found = true;
 	}
 	while (first) {
 		void **link = vmf_frame_bytes(st->port, first);
@@ -161,17 +163,35 @@ static uint64_t frames_free(struct stage *st)
 	return n;
 }
 
+uint64_t list_frames_free(struct stage *st) { return frames_free(st, NULL, NULL); }
+
+bool list_frame_free(struct stage *st, vmf_pfn pfn)
+{
+	bool found = false;
+
+	(void)frames_free(st, &pfn, &found);
+	return found;
+}
+
 void list_run(struct stage *st)
 {
-	uint64_t frames = frames_free(st);
+	uint64_t frames = list_frames_free(st);
 	unsigned tries = 0;
 
 	list_check(st, frames && vmf_page_size(st->port) == LIST_PAGE, "frames: there are some");
 	list_run_drivers(st);
 	list_run_memory(st);
 	list_run_devices(st);
+	list_run_aliases(st);
 	list_run_backed(st);
-	while (frames_free(st) != frames && tries < 100)
+	list_run_huge(st);
+	list_run_faults(st);
+	list_run_adopt(st);
+	list_run_migrate(st);
+	list_run_bolts(st);
+	list_run_special(st);
+	list_run_sweep(st);
+	while (list_frames_free(st) + st->broken != frames && tries < 100)
 		tries++;
 	list_check(st, tries < 100, "end: every frame is free again");
 }

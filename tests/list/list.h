@@ -22,6 +22,10 @@ enum stage_what {
 	STAGE_BOLTS,
 	STAGE_FORK,        /* its space can be copied */
 	STAGE_FORK_SHARED, /* and the copy has its shared areas */
+	STAGE_SHARED,      /* areas with VMF_SHARED */
+	STAGE_HUGE,        /* frames of a higher order, like any other */
+	STAGE_ENTRIES,     /* its bolts hold the entry, and not just the page */
+	STAGE_UNCACHED,    /* `memory` can be seen in another way, too */
 	STAGE_WHATS
 };
 /* One port, one space, one kind of window.  Pages of 4 KiB. */
@@ -34,6 +38,10 @@ struct stage {
 	uint32_t flags;                  /* of its areas: VMF_SHARED or none */
 	uint32_t bolts;                  /* pages that can be bolted at a time */
 	struct vmf_range device;         /* a hole is before it and after it */
+	struct vmf_range memory;         /* of a device: it behaves as memory */
+	void *memory_bytes;              /* and where a driver sees it */
+	struct vmf_attr uncached;        /* the other way */
+	struct vmf_range adds;           /* where `memory` is seen by add() */
 	uint32_t word_at, word;          /* in its first page: an offset, and what is read there */
 	uint32_t scratch_at;             /* in its first page */
 	struct vmf_attr weak, alien;     /* refused for the device: by the core, by the pmap */
@@ -52,11 +60,17 @@ struct stage {
 	unsigned patience; /* after so many calls of f a fault has waited for long */
 	/* Does the entry that the hardware uses at va show this page, like this? */
 	bool (*shows)(struct stage *, vmf_va, vmf_pfn, struct vmf_attr);
+	/* Is the entry at va, which is bolted, there after all that the port may do to get rid of it? */
+	bool (*keeps)(struct stage *, vmf_va);
+	/* Adds to the word at va, in one step, whoever else does; what it was.  adder: who does that. */
+	uint32_t (*add)(struct stage *, vmf_va, uint32_t);
+	const char *adder;
 	/* Runs f in a copy of the space, with a stage that looks into it; what f returned.  NULL: cannot[STAGE_FORK] says
 	 * why. */
 	unsigned (*fork)(struct stage *, unsigned (*f)(struct stage *, vmf_va), vmf_va);
 	void (*put)(const char *); /* a piece of a line */
 
+	uint64_t broken; /* frames that were poisoned, and are not free again */
 	struct vmf_result failed;
 	unsigned checks, failures; /* so far */
 };
@@ -89,6 +103,9 @@ int list_map_at(struct stage *, struct vmf_object *, uint64_t pages, unsigned pr
 /* A range of addresses that nothing is mapped at. */
 bool list_gap(struct stage *, uint64_t pages, vmf_va *);
 void list_free(struct stage *, vmf_va, uint64_t pages);
+/* How many frames there are, and (those by number: NULL) is this one of them?  They are dirty afterwards. */
+uint64_t list_frames_free(struct stage *);
+bool list_frame_free(struct stage *, vmf_pfn);
 /* Does the word get there?  Polls: what a fault on another thread leaves behind comes a moment after ours has gone
  * on. */
 bool list_soon(const _Atomic unsigned *word, unsigned want);
@@ -97,6 +114,14 @@ bool list_soon(const _Atomic unsigned *word, unsigned want);
 void list_run_drivers(struct stage *);
 void list_run_memory(struct stage *);
 void list_run_devices(struct stage *);
+void list_run_aliases(struct stage *);
 void list_run_backed(struct stage *);
+void list_run_huge(struct stage *);
+void list_run_sweep(struct stage *); /* the last: what it breaks stays so */
+void list_run_migrate(struct stage *);
+void list_run_bolts(struct stage *);
+void list_run_special(struct stage *);
+void list_run_faults(struct stage *);
+void list_run_adopt(struct stage *);
 
 #endif

@@ -85,6 +85,28 @@ static unsigned in_a_copy(struct stage *st, unsigned (*f)(struct stage *, vmf_va
 	return got;
 }
 
+static bool keeps(struct stage *st, vmf_va va)
+{
+	struct vmf_pmap *pmap = vmf_space_pmap(st->space);
+	struct vmf_entry e;
+	uint32_t before, after;
+
+	if (peek(st, va, &before))
+		return false;
+	vmf_sim_forget(st->space, va, 1);
+	return !pmap->ops->query(pmap, va, &e) && e.present && !peek(st, va, &after) && after == before;
+}
+
+/* The memory adds what is stored; a load, which adds one, says what there was. */
+static uint32_t add(struct stage *st, vmf_va va, uint32_t n)
+{
+	uint32_t was = 0;
+
+	(void)peek(st, va, &was);
+	(void)poke(st, va, n - 1);
+	return was;
+}
+
 static void put(const char *s) { fputs(s, stdout); }
 
 static const struct stage by_address = {
@@ -98,7 +120,8 @@ static const struct stage by_offset = {
 };
 static const struct stage by_copy = {
 	.name = "sim, by copy", .store = VMF_BY_COPY,
-	.cannot = { [STAGE_EXECUTE] = "bytes by copy are not shared by two areas",
+	.cannot = { [STAGE_SHARED] = "bytes by copy are shared with nobody",
+		    [STAGE_EXECUTE] = "bytes by copy are not shared by two areas",
 		    [STAGE_ALIEN] = "it can encode whatever the core lets through" },
 };
 
@@ -119,6 +142,26 @@ static struct stage wanted(int argc, char **argv, bool *protect)
 	exit(2);
 }
 
+/* Of the device's pages the first 120 are as they were, and eight behind them are memory, which has a second address. */
+static void memory_map(struct stage *st)
+{
+	const struct vmf_attr adds = { .type = VMF_UC, .port = VMF_SIM_ADDS };
+
+	st->device = (struct vmf_range){ .size = sizeof(st->device), .kind = VMF_PHYS_DEVICE, .first = { VMF_SIM_DEVICE },
+					 .pages = 120, .attr = { .type = VMF_UC } };
+	st->memory = st->adds = st->device;
+	st->memory.pages = st->adds.pages = 8;
+	st->memory.first.n += 128;
+	st->memory.attr.type = VMF_WB;
+	st->adds.first.n = VMF_SIM_FETCHOP + 128;
+	st->adds.attr = adds;
+	st->memory_bytes = vmf_sim_device(sim, 128);
+	CHECK_ERR(vmf_phys_remove(st->port, st->device.first), 0);
+	CHECK_ERR(vmf_phys_add(st->port, &st->device), 0);
+	CHECK_ERR(vmf_phys_add(st->port, &st->memory), 0);
+	CHECK_ERR(vmf_phys_add(st->port, &st->adds), 0);
+}
+
 int main(int argc, char **argv)
 {
 	bool protect = true;
@@ -135,7 +178,11 @@ int main(int argc, char **argv)
 	CHECK_ERR(vmf_sim_space(sim, &st.space), 0);
 	st.port = vmf_sim_port(sim);
 	st.bolts = BOLTS;
-	st.device = (struct vmf_range){ .first = { VMF_SIM_DEVICE }, .pages = 256, .attr = { .type = VMF_UC } };
+	memory_map(&st);
+	st.uncached.type = VMF_UC;
+	st.keeps = keeps;
+	st.add = add;
+	st.adder = "the memory, of its own accord";
 	st.weak.type = VMF_WC;
 	st.word_at = 0x40;
 	st.word = 0x74726976;

@@ -8,7 +8,8 @@
 #include "list.h"
 
 #define PAGES 256u
-#define RAM 248u
+#define RAM 240u
+#define MEMORY 248u
 #define SCRATCH_AT 0x80u
 
 static struct tiny_host host;
@@ -49,6 +50,15 @@ static unsigned run(struct stage *st, vmf_va va)
 	return word[0] == st->answer[0] && word[1] == st->answer[1] ? 42 : 0;
 }
 
+static uint32_t add(struct stage *st, vmf_va va, uint32_t n)
+{
+	uint32_t was = 0;
+
+	(void)peek(st, va, &was);
+	(void)poke(st, va, was + n);
+	return was;
+}
+
 static bool shows(struct stage *st, vmf_va va, vmf_pfn pfn, struct vmf_attr attr)
 {
 	const struct vmf_entry *e = tiny_at(vmf_space_pmap(st->space), va);
@@ -77,7 +87,14 @@ static void memory_map(struct stage *st)
 	const struct vmf_range ram = { .size = sizeof(ram), .kind = VMF_PHYS_RAM, .pages = RAM };
 
 	st->device = (struct vmf_range){ .size = sizeof(ram), .kind = VMF_PHYS_DEVICE, .first = { RAM + 1 },
-					 .pages = PAGES - RAM - 1, .attr = { .type = VMF_UC } };
+					 .pages = MEMORY - RAM - 2, .attr = { .type = VMF_UC } };
+	st->memory = (struct vmf_range){ .size = sizeof(ram), .kind = VMF_PHYS_DEVICE, .first = { MEMORY },
+					 .pages = PAGES - MEMORY, .attr = { .type = VMF_WC } };
+	st->memory_bytes = host.ram[MEMORY];
+	st->adds = st->memory;
+	st->uncached.type = VMF_UC;
+	st->add = add;
+	st->adder = "a load and a store, since there is one CPU";
 	st->weak.type = VMF_WT;
 	st->word = 0x74726976;
 	memcpy(host.ram[RAM + 1], &st->word, sizeof(st->word));
@@ -87,6 +104,7 @@ static void memory_map(struct stage *st)
 	CHECK_ERR(vmf_phys_remove(st->port, ram.first), 0);
 	CHECK_ERR(vmf_phys_add(st->port, &ram), 0);
 	CHECK_ERR(vmf_phys_add(st->port, &st->device), 0);
+	CHECK_ERR(vmf_phys_add(st->port, &st->memory), 0);
 }
 
 int main(void)

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Single failures of the Linux port that need a situation of their own, which the sweeps (fail_linux.c) do not come by.
+ */
+#include "failcalls.h"
+#include "linuxrig.h"
+#include "ports/linux/local.h"
+
+#define PAGES 8u
+
+static const struct failing_kind kinds[] = { CALL_KINDS };
+static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
+
+/* From its n-th call on, or then once. */
+static void fail(unsigned kind, uint32_t at, int error, bool always)
+{
+	atomic_store(&failing.on, false);
+	atomic_store(&failing.calls[kind], 0);
+	atomic_store(&failing.hits, 0);
+	failing.kind = kind;
+	failing.at = at;
+	failing.last = UINT32_MAX;
+	failing.error = error;
+	failing.always = always;
+	atomic_store(&failing.on, true);
+}
+
+static struct vmf_object *object(struct rig *r, const struct vmf_ops *ops, void *priv)
+{
+	struct vmf_object *o;
+
+	CHECK_ERR(vmf_object_create(r->port, &o, ops, priv, PAGES), 0);
+	return o;
+}
+
+/* ------------------------------------------------------------------------- bytes that were given away */
+
+static int take(struct rig *r, const char *at, char *page)
+{
+	struct vmf_pmap *pmap = vmf_space_pmap(r->space);
+
+	return pmap->ops->take(pmap, (vmf_va)at, page);
+}
+
+static bool pagemap_known(struct rig *r)
+{
+	return !vmtest_lacks(vmf__linux_of(r->port)->pagemap < 0, "nobody says what is there (pagemap)");
+}
+
+/* There, though in no frame: what asks reads it, and does not take the object's bytes in its place. */
+static void swapped_is_there(void)
+{
+	char page[PAGE], c;
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct vmf_object *o = object(&r, &zero_ops, NULL);
+		char *at = rig_map(&r, o, 0, PAGES, VMF_R | VMF_W);
+
+		at[PAGE + 7] = 'x';
+		if (pagemap_known(&r)) {
+			fail(PAGEMAP, 1, SWAPPED, true);
+			CHECK_ERR(take(&r, at + PAGE, page), 0);
+			CHECK(page[7] == 'x');
+			CHECK_EQ(vmf_peek(r.space, (vmf_va)at + PAGE + 7, &c, 1), 1);
+			CHECK(c == 'x');
+			CHECK_EQ(vmf_poke(r.space, (vmf_va)at + PAGE + 8, "y", 1), 1);
+			CHECK(failing_hit());
+			CHECK_ERR(take(&r, at, page), -VMF_EFAULT);
+			failing_stop();
+			CHECK(at[PAGE + 8] == 'y' && at[PAGE + 7] == 'x');
+		}
+		rig_unmap(&r, at, PAGES);
+		vmf_object_put(o);
+	}
+}
+
+/* Whatever fails: it is not "absent". */
+static void nobody_can_say(void)
+{
+	static const struct { unsigned kind; int error; } t[] = {
+		{ PAGEMAP, EIO }, { PAGEMAP, PART }, { FILE_OPEN, EMFILE }, { FILE_OPEN, ENOENT },
+	};
+	char page[PAGE];
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct vmf_object *o = object(&r, &zero_ops, NULL);
+		char *at = rig_map(&r, o, 0, PAGES, VMF_R | VMF_W);
+
+		at[PAGE] = 'x';
+		for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]) && pagemap_known(&r); i++) {
+			int err;
+
+			if (t[i].kind == FILE_OPEN && vmf_linux_lacks(r.space) & RIG_TRAPS)
+				continue; /* whose bytes are in a file that is open */
+			fail(t[i].kind, 1, t[i].error, true);
+			err = take(&r, at + PAGE, page);
+			CHECK(failing_hit());
+			CHECK(err == 0 ? page[0] == 'x' : err != -VMF_EFAULT);
+			failing_stop();
+			CHECK_EQ(vmf_peek(r.space, (vmf_va)at + PAGE, page, 1), 1);
+		}
+		rig_unmap(&r, at, PAGES);
+		vmf_object_put(o);
+	}
+}
+
+static void no_access_is_there(void)
+{
+	char page[PAGE];
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct vmf_object *o = object(&r, &zero_ops, NULL);
+		char *at = rig_map(&r, o, 0, PAGES, VMF_R | VMF_W);
+
+		at[PAGE] = 'x';
+		CHECK_ERR(vmf_protect(r.space, (vmf_va)at, PAGES, 0), 0);
+		if (pagemap_known(&r)) {
+			CHECK_ERR(take(&r, at + PAGE, page), 0);
+			CHECK(page[0] == 'x');
+			CHECK_ERR(take(&r, at, page), -VMF_EFAULT);
+		}
+		rig_unmap(&r, at, PAGES);
+		vmf_object_put(o);
+	}
+}
+
+static enum vmf_code broken(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	(void)req, (void)ans;
+	return VMF_SIGBUS;
+}
+
+/* Poison stands where there was nothing. */
+static void poisoned_is_not(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = broken };
+	char page[PAGE], c;
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		struct vmf_object *o = object(&r, &ops, NULL);
+		char *at = rig_map(&r, o, 0, PAGES, VMF_R | VMF_W);
+
+		CHECK_EQ(rig_load(at, &c), SIGBUS);
+		if (pagemap_known(&r))
+			CHECK_ERR(take(&r, at, page), -VMF_EFAULT);
+		CHECK_EQ(vmf_peek(r.space, (vmf_va)at, &c, 1), -VMF_EIO);
+		rig_unmap(&r, at, PAGES);
+		vmf_object_put(o);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct vmtest tests[] = {
+		VMTEST(swapped_is_there), VMTEST(nobody_can_say), VMTEST(no_access_is_there), VMTEST(poisoned_is_not),
+	};
+
+	rig_catching();
+	failing.kinds = kinds;
+	failing.n = CALLS;
+	failing.error_name = call_error;
+	return vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 60, argc, argv);
+}
