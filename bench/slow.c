@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Who waits, and who must not: faults a second of victims whose pages an adversary evicts for ever, with tickets that pin
- * what they waited for, and with ones that are thrown away at each try; and how often a thread can map and unmap while
- * another one of its space waits for a pager that takes 10 ms.
+ * Who waits, and who must not: faults a second of victims whose pages an adversary evicts for ever, with tickets that
+ * pin what they waited for, and with ones that are thrown away at each try; and how often a thread can map and unmap
+ * while another one of its space waits for a pager that takes 10 ms.
  *
  *	bench-slow [--ms N]     how long each figure is measured; 1000 unless told
  */
@@ -186,13 +186,13 @@ static bool fault(vmf_va va)
 	return r.flags & VMF_MAJOR || tries;
 }
 
-/* A fault that finds the page there does not count. */
+/* What it has read is taken away again; a fault that finds the page there does not count. */
 static void *be_evicted(void *arg)
 {
 	vmf_pgoff page = (uintptr_t)arg;
 
 	while (!duel.stop) {
-		(void)vmf_reclaim(duel.object, page, 1);
+		let_it_evict();
 		duel.faults += fault(duel.at + (vmf_va)page * PAGE);
 	}
 	return NULL;

@@ -24,100 +24,34 @@
 #include "core.h"
 
 
+/* No compiler's built-in, which may be a call of its library. */
+static unsigned lowest(unsigned bits)
+{
+	unsigned i = 0;
+
+	while (!(bits >> i & 1))
+		i++;
+	return i;
+}
+
 static bool attr_same(struct vmf_attr a, struct vmf_attr b) { return a.type == b.type && a.port == b.port; }
 
-/* -------------------------------------------------------------------------------------------- trees */
-
-static uint32_t radix_levels(uint64_t keys)
-{
-	uint32_t levels = 1;
-
-	while (levels < 15 && (uint64_t)16 << 4 * (levels - 1) < keys)
-		levels++;
-	return levels;
-}
-
-static inline void *radix_find(const struct vmf__pages *tree, uint64_t key)
-{
-	void *p = vmf__load(&tree->root);
-
-	for (unsigned shift = 4 * tree->levels; p && shift;) {
-		shift -= 4;
-		p = vmf__load(&((struct vmf__node *)p)->child[key >> shift & 15u]);
-	}
-	return p;
-}
-
-static void *radix_node(struct vmf_port *port, void **link)
-{
-	struct vmf__node *node = vmf__reserve_take(port, &port->nodes);
-
-	if (!node)
-		return NULL;
-	*node = (struct vmf__node){ { 0 } };
-	vmf__store(link, (void *)node);
-	return node;
-}
-
-/* Where the key's pointer is, made if need be.  NULL: the reserve is empty. */
-static inline void **radix_make(struct vmf_port *port, struct vmf__pages *tree, uint64_t key)
-{
-	void **link = &tree->root;
-
-	for (unsigned shift = 4 * tree->levels; shift;) {
-		struct vmf__node *node = *link;
-
-		if (!node)
-			node = radix_node(port, link);
-		if (!node)
-			return NULL;
-		shift -= 4;
-		link = &node->child[key >> shift & 15u];
-	}
-	return link;
-}
-
-/* The first key from this one on, below `end`, that has something. */
-static uint64_t radix_next(const struct vmf__pages *tree, uint64_t key, uint64_t end)
-{
-	while (key < end) {
-		void *p = tree->root;
-		uint32_t level = tree->levels;
-
-		for (; p && level; level--)
-			p = ((struct vmf__node *)p)->child[key >> 4 * (level - 1) & 15u];
-		if (p)
-			return key;
-		key = ((key >> 4 * level) + 1) << 4 * level;
-	}
-	return end;
-}
-
-/* As deep as the tree: 15 at most. */
-static void radix_free(struct vmf_port *port, struct vmf__node *node, uint32_t level)
-{
-	for (unsigned i = 0; level > 1 && i < 16; i++)
-		if (node->child[i])
-			radix_free(port, node->child[i], level - 1);
-	vmf__reserve_give(port, &port->nodes, node);
-}
+/* -------------------------------------------------------------------------------------------- blocks */
 
 void vmf__alias_init(struct vmf_object *o)
 {
-	o->shown.levels = radix_levels((o->room + 2 * VMF__BLOCK - 1) / VMF__BLOCK);
+	o->shown.levels = vmf__radix_levels((o->room + 2 * VMF__BLOCK - 1) / VMF__BLOCK);
 }
 
 void vmf__alias_destroy(struct vmf_object *o)
 {
 	if (o->shown.root)
-		radix_free(o->port, o->shown.root, o->shown.levels);
+		vmf__radix_free(o->port, o->shown.root, o->shown.levels);
 }
-
-/* ------------------------------------------------------------------------------------------- blocks */
 
 void vmf__block_init(struct vmf__range *r)
 {
-	r->blocks.levels = radix_levels((r->first.n + r->pages - 1) / VMF__BLOCK - r->first.n / VMF__BLOCK + 1);
+	r->blocks.levels = vmf__radix_levels((r->first.n + r->pages - 1) / VMF__BLOCK - r->first.n / VMF__BLOCK + 1);
 }
 
 static uint64_t block_key(const struct vmf__range *r, vmf_pfn pfn)
@@ -127,12 +61,12 @@ static uint64_t block_key(const struct vmf__range *r, vmf_pfn pfn)
 
 struct vmf__block *vmf__block_at(const struct vmf__range *r, vmf_pfn pfn)
 {
-	return r->kind == VMF_PHYS_RAM ? NULL : radix_find(&r->blocks, block_key(r, pfn));
+	return r->kind == VMF_PHYS_RAM ? NULL : vmf__radix_find(&r->blocks, block_key(r, pfn));
 }
 
 struct vmf__block *vmf__block_make(struct vmf_port *port, struct vmf__range *r, vmf_pfn pfn)
 {
-	void **link = radix_make(port, &r->blocks, block_key(r, pfn));
+	void **link = vmf__radix_make(port, &r->blocks, block_key(r, pfn));
 	struct vmf__block *b;
 
 	if (!link || *link)
@@ -182,7 +116,7 @@ static struct vmf__alias *alias_new(struct vmf_object *o, void **list, vmf_pgoff
 static void alias_free(struct vmf__alias *a)
 {
 	struct vmf_object *o = a->object;
-	void **head = radix_make(o->port, &o->shown, alias_key(a->off)); /* it is there */
+	void **head = vmf__radix_make(o->port, &o->shown, alias_key(a->off)); /* it is there */
 	struct vmf__alias *before = *head;
 
 	*a->link = a->next;
@@ -206,7 +140,7 @@ static void alias_add(struct vmf__alias *a, unsigned pages)
 	a->shown |= (uint16_t)pages;
 	a->fresh |= (uint16_t)pages;
 	for (; pages; pages &= pages - 1) {
-		unsigned i = (unsigned)__builtin_ctz(pages);
+		unsigned i = lowest(pages);
 
 		b->attr[i] = a->attr;
 		b->shown[i] = b->any >> i & 1 ? b->shown[i] + 1 : 1;
@@ -226,7 +160,7 @@ static void alias_drop(struct vmf__alias *a, uint16_t pages)
 	a->doomed &= a->shown;
 	a->fresh &= a->shown;
 	for (; pages; pages &= (uint16_t)(pages - 1)) {
-		unsigned i = (unsigned)__builtin_ctz(pages);
+		unsigned i = lowest(pages);
 
 		if (!--b->shown[i])
 			b->any &= (uint16_t)~(1u << i);
@@ -260,8 +194,8 @@ static void alias_each(struct vmf_object *o, vmf_pgoff first, uint64_t n,
 
 	if (!o->shown.root || first >= o->room)
 		return;
-	for (key = radix_next(&o->shown, key, last); key < last; key = radix_next(&o->shown, key + 1, last)) {
-		struct vmf__alias *a = radix_find(&o->shown, key), *after;
+	for (key = vmf__radix_next(&o->shown, key, last); key < last; key = vmf__radix_next(&o->shown, key + 1, last)) {
+		struct vmf__alias *a = vmf__radix_find(&o->shown, key), *after;
 
 		for (; a; a = after) {
 			after = a->after;
@@ -390,7 +324,7 @@ static struct vmf_result pages_check(const struct vmf__block *b, unsigned pages,
 	if ((b->adopted & pages) != (counted ? pages : 0))
 		return vmf__result(VMF_SIGBUS, VMF_WHY_POLICY, 0);
 	for (; shown; shown &= shown - 1) {
-		unsigned i = (unsigned)__builtin_ctz(shown);
+		unsigned i = lowest(shown);
 
 		if (!attr_same(b->attr[i], attr))
 			return page_freed_soon(b, i) ? vmf__result(VMF_RETRY, VMF_WHY_RACE, 0) :
@@ -458,7 +392,7 @@ static struct vmf_result pages_record(struct vmf_fault *f, struct vmf__range *r,
 				      vmf_pgoff off, struct vmf_attr attr, bool counted)
 {
 	struct vmf_object *o = f->object;
-	void **list = radix_make(f->port, &o->shown, alias_key(off));
+	void **list = vmf__radix_make(f->port, &o->shown, alias_key(off));
 	struct vmf__alias *a = list ? alias_in(*list, off, first, attr) : NULL;
 	struct vmf__block *b;
 	struct vmf_result bad;
@@ -499,7 +433,7 @@ static void undo_record(struct vmf_fault *f, vmf_pgoff at, struct claim *c, uint
 		if (!step)
 			return;
 		off = at - (c->pfn.n - p.first.n);
-		a = alias_in(radix_find(&f->object->shown, alias_key(off)), off, p.first.n, c->attr);
+		a = alias_in(vmf__radix_find(&f->object->shown, alias_key(off)), off, p.first.n, c->attr);
 		if (a)
 			alias_drop(a, a->fresh & p.pages);
 	}
@@ -554,7 +488,7 @@ __attribute__((noinline)) static struct vmf_result claim_any(struct vmf_fault *f
 static inline bool claim_next(const struct vmf_object *o, vmf_pgoff at, vmf_pfn pfn, struct vmf_attr attr)
 {
 	unsigned i = pfn.n % VMF__BLOCK, page = 1u << i;
-	struct vmf__alias *a = alias_in(radix_find(&o->shown, alias_key(at - i)), at - i, pfn.n - i, attr);
+	struct vmf__alias *a = alias_in(vmf__radix_find(&o->shown, alias_key(at - i)), at - i, pfn.n - i, attr);
 	struct vmf__block *b;
 
 	if (!a || o->revoking)
@@ -635,68 +569,12 @@ bool vmf__alias_shown(struct vmf_port *port, const struct vmf__range *r, vmf_pfn
 
 	if (vmf__interval_find(port->raws, first.n, first.n + n - 1))
 		return true;
-	for (uint64_t key = radix_next(&r->blocks, from, end); key < end; key = radix_next(&r->blocks, key + 1, end)) {
-		const struct vmf__block *b = radix_find(&r->blocks, key);
+	for (uint64_t key = from; (key = vmf__radix_next(&r->blocks, key, end)) < end; key++) {
+		const struct vmf__block *b = vmf__radix_find(&r->blocks, key);
 
 		for (unsigned i = 0; i < VMF__BLOCK; i++)
 			if (b->any >> i & 1 && b->first.n + i - first.n < n)
 				return true;
 	}
 	return false;
-}
-
-/* ------------------------------------------------------------------------------------------- poison */
-
-int vmf__alias_break(struct vmf_port *port, struct vmf__range *range, vmf_pfn pfn)
-{
-	struct vmf__block *b;
-
-	vmf_lock_take(port, &port->alias_lock);
-	b = vmf__block_make(port, range, pfn);
-	if (b)
-		b->broken |= (uint16_t)(1u << pfn.n % VMF__BLOCK);
-	vmf_lock_drop(port, &port->alias_lock);
-	return b ? 0 : -VMF_ENOMEM;
-}
-
-/* The least of those that come after `after`. */
-struct nearest { struct vmf__shower after, found; vmf_pfn pfn; };
-
-static bool comes_after(const struct vmf__shower *a, const struct vmf__shower *b)
-{
-	return a->object == b->object ? a->at > b->at : (uintptr_t)a->object > (uintptr_t)b->object;
-}
-
-static void consider(struct nearest *next, struct vmf_object *o, vmf_pgoff at)
-{
-	struct vmf__shower this = { o, at };
-
-	if (comes_after(&this, &next->after) && (!next->found.object || comes_after(&next->found, &this)))
-		next->found = this;
-}
-
-static void consider_area(struct vmf__interval *v, void *self)
-{
-	struct nearest *next = self;
-
-	consider(next, v->area->object, v->area->off + (next->pfn.n - v->first));
-}
-
-/* Nobody new can come to show the page, so none is left out.  What shows one has an area, and that a reference on the
- * object. */
-bool vmf__alias_next(struct vmf_port *port, const struct vmf__range *range, vmf_pfn pfn, struct vmf__shower *by)
-{
-	const struct vmf__block *b = vmf__block_at(range, pfn);
-	struct nearest next = { .after = *by, .pfn = pfn };
-
-	vmf_lock_take(port, &port->alias_lock);
-	for (const struct vmf__alias *a = b ? b->aliases : NULL; a; a = a->next)
-		if (a->shown >> pfn.n % VMF__BLOCK & 1)
-			consider(&next, a->object, a->off + pfn.n % VMF__BLOCK);
-	vmf__interval_each(port->raws, pfn.n, pfn.n, consider_area, &next);
-	if (next.found.object)
-		vmf_object_get(next.found.object);
-	vmf_lock_drop(port, &port->alias_lock);
-	*by = next.found;
-	return by->object != NULL;
 }

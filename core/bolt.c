@@ -59,7 +59,7 @@ long vmf__bolt_enter(struct vmf_fault *f, const struct vmf_run *run)
 	return got;
 }
 
-/* What an area has of its own stays as it is, whatever happens to the object; only the rest is in the way of a revoke. */
+/* What an area has of its own stays as it is, whatever happens to the object: a revoke is about the rest. */
 static bool bolt_own(const struct vmf_area *a, vmf_pgoff at)
 {
 	const struct vmf__page *page = a->overlay ? vmf__page_at(a->overlay, at) : NULL;

@@ -3,13 +3,14 @@
  * Frames whose memory is broken, RAM and segments': marked, and taken away from everybody.
  *
  * The mark comes first.  Whoever enters a frame looks at its mark while its slot is ENTERING; so when all slots have
- * been shot, nobody enters it any more, and what is entered can be taken out at leisure: areas by address are walked, and an
- * object that has the page in its cache is told.  There a clean page is forgotten, because the backing still has it,
- * and by address it comes back in another frame.  A dirty one is FAILED and keeps its frame: vmf_sync() says so, and from
- * then on it is VMF_POISON.  In a window by offset it cannot come back, so there a clean one is VMF_POISON, too.
+ * been shot, nobody enters it any more, and what is entered can be taken out at leisure: areas by address are walked,
+ * and an object that has the page in its cache is told.  There a clean page is forgotten, because the backing still
+ * has it, and by address it comes back in another frame.  A dirty one is FAILED and keeps its frame: vmf_sync() says
+ * so, and from then on it is VMF_POISON.  In a window by offset it cannot come back, so there a clean one is
+ * VMF_POISON, too.
  *
- * A broken frame keeps its references, and is as good as any other until somebody wants to show it; it is not free when
- * they have gone.  A frame of a higher order breaks as a whole.
+ * A broken frame keeps its references, and is as good as any other until somebody wants to show it; it is not free
+ * when they have gone.  A frame of a higher order breaks as a whole.
  */
 #include "core.h"
 

@@ -328,6 +328,7 @@ struct vmf_space {
 	uint32_t tickets;         /* atomic: so many hold something */
 	uint32_t bolted;          /* atomic: some fault has asked for a bolt */
 	struct vmf__draft draft;  /* under lock */
+	struct vmf__stray *strays, *stray_spare; /* under lock; stray.c */
 	struct vmf__counters stats[]; /* VMF_CFG_SHARDS; a debugger's stand-in (access.c) has none */
 };
 struct vmf_area *vmf__table_find(const struct vmf__table *, vmf_va);
@@ -345,6 +346,22 @@ struct vmf_area *vmf__table_last(const struct vmf__table *);
 void vmf__table_pop(struct vmf__draft *);
 /* Unmaps all, without any memory; nobody faults there.  0, or what detach() said: the rest is still there. => sleeps */
 int vmf__space_empty(struct vmf_space *);
+/* stray.c: attached, and no area's.  => the space's lock, or a space that nobody else has */
+struct vmf__stray {
+	struct vmf__stray *next;
+	vmf_va va;
+	uint64_t pages;
+	struct vmf_window window;
+	struct vmf_object *object; /* a reference once it is noted */
+	struct vmf_area *area;     /* its one reference; NULL: there was not even that */
+};
+bool vmf__stray_room(struct vmf_space *); /* to note one; false: no memory */
+void vmf__stray_room_free(struct vmf_space *);
+/* Takes attach() back, and the area; or notes it, in the room. */
+void vmf__stray_undo(struct vmf_space *, const struct vmf__stray *);
+bool vmf__stray_at(const struct vmf_space *, vmf_va va, uint64_t pages, vmf_va *end); /* is there one? where it ends */
+/* Tries again.  0: there are none; or what detach() said.  => no lock; sleeps */
+int vmf__strays_end(struct vmf_space *);
 struct vmf_area *vmf__area_new(struct vmf_port *, const struct vmf_area *like, vmf_va va, uint64_t pages);
 /* Tell the driver: opened() once, and closed() only after that. => no lock */
 void vmf__area_opened(struct vmf_area *);
@@ -495,6 +512,26 @@ static inline unsigned vmf__needs(const struct vmf_fault *f)
 	return !(f->area->flags & VMF_SHARED) && f->access == VMF_W ? (unsigned)VMF_R : f->access;
 }
 
+/* ---------------------------------------------------------------------------------------------- radix.c */
+
+uint32_t vmf__radix_levels(uint64_t keys); /* of a tree for keys below that */
+static inline void *vmf__radix_find(const struct vmf__pages *tree, uint64_t key)
+{
+	void *p = vmf__load(&tree->root);
+
+	for (unsigned shift = 4 * tree->levels; p && shift;) {
+		shift -= 4;
+		p = vmf__load(&((struct vmf__node *)p)->child[key >> shift & 15u]);
+	}
+	return p;
+}
+
+/* Where the key's pointer is, made if need be.  NULL: the reserve is empty. */
+void **vmf__radix_make(struct vmf_port *, struct vmf__pages *, uint64_t key);
+/* The first key from this one on, below `end`, that has something. */
+uint64_t vmf__radix_next(const struct vmf__pages *, uint64_t key, uint64_t end);
+void vmf__radix_free(struct vmf_port *, struct vmf__node *root, uint32_t levels);
+
 /* --------------------------------------------------------- alias.c, interval.c, adopt.c: who shows device memory */
 
 #define VMF__BLOCK 16u
@@ -553,11 +590,6 @@ int vmf__alias_map(struct vmf_area *);
 void vmf__alias_area(struct vmf_area *, bool there);
 /* Does anybody show one of n pages of the range? => alias_lock */
 bool vmf__alias_shown(struct vmf_port *, const struct vmf__range *, vmf_pfn first, uint64_t n);
-/* For poison, of one page: nobody claims it any more (-VMF_ENOMEM: a reserve is empty) / who shows it, in any order:
- * the first after *by, with a reference on the object; false: that was all. */
-struct vmf__shower { struct vmf_object *object; vmf_pgoff at; };
-int vmf__alias_break(struct vmf_port *, struct vmf__range *, vmf_pfn);
-bool vmf__alias_next(struct vmf_port *, const struct vmf__range *, vmf_pfn, struct vmf__shower *by);
 
 void vmf__interval_add(struct vmf__interval **root, struct vmf__interval *);
 void vmf__interval_del(struct vmf__interval **root, struct vmf__interval *);

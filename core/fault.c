@@ -19,7 +19,7 @@
  */
 #include "core.h"
 
-static struct vmf_result resolve(struct vmf_fault *f)
+static inline struct vmf_result resolve(struct vmf_fault *f)
 {
 	struct vmf_result r;
 
@@ -65,7 +65,7 @@ static bool find_area(struct vmf_fault *f, struct vmf_result *r)
 }
 
 /* A retry that came too often becomes an answer. */
-static struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
+static inline struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
 {
 	struct vmf_ticket *t = f->ticket;
 
@@ -111,7 +111,8 @@ static void account(struct vmf_fault *f, struct vmf_result *r)
 		vmf__count(f, spurious, 1);
 	if (r->code != VMF_OK)
 		vmf__count(f, failed, 1);
-	vmf_ticket_drop(f->space, f->ticket);
+	if (f->ticket->core[0] | f->ticket->core[1] | (f->ticket->flags & VMF__T_HOLDS))
+		vmf_ticket_drop(f->space, f->ticket);
 }
 
 static struct vmf_result run(struct vmf_fault *f)

@@ -34,8 +34,26 @@ static int map_check(const struct vmf_space *space, const struct vmf_object *o, 
 static bool map_overlaps(const struct vmf_space *space, vmf_va va, uint64_t pages)
 {
 	const struct vmf_area *a = vmf__table_after(space->table, va);
+	vmf_va end;
 
-	return a && a->va <= va + vmf__bytes(space->port, pages) - 1;
+	return (a && a->va <= va + vmf__bytes(space->port, pages) - 1) || vmf__stray_at(space, va, pages, &end);
+}
+
+/* The first gap; none if the pmap chooses. */
+static int map_place(const struct vmf_space *space, struct vmf_map *m)
+{
+	vmf_va lo = space->pmap->lo, hi = space->pmap->hi;
+
+	if (m->flags & VMF_FIXED)
+		return map_overlaps(space, m->va, m->pages) ? -VMF_EEXIST : 0;
+	m->va = 0;
+	if (lo == hi)
+		return 0;
+	do
+		if (!vmf__table_gap(space->table, lo, hi, vmf__bytes(space->port, m->pages), &m->va))
+			return -VMF_ENOSPC;
+	while (vmf__stray_at(space, m->va, m->pages, &lo));
+	return 0;
 }
 
 /* Does the core copy on write? */
@@ -147,18 +165,11 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 		     struct vmf_area **out)
 {
 	struct vmf_window w = { .size = sizeof(w), .orders = 1 };
-	vmf_va bytes = vmf__bytes(space->port, m->pages);
-	const struct vmf_pmap *pmap = space->pmap;
 	struct vmf_area *a = NULL;
-	int err;
+	int err = vmf__stray_room(space) ? map_place(space, m) : -VMF_ENOMEM;
 
-	if (m->flags & VMF_FIXED && map_overlaps(space, m->va, m->pages))
-		return -VMF_EEXIST;
-	if (!(m->flags & VMF_FIXED)) {
-		m->va = 0;
-		if (pmap->lo != pmap->hi && !vmf__table_gap(space->table, pmap->lo, pmap->hi, bytes, &m->va))
-			return -VMF_ENOSPC;
-	}
+	if (err)
+		return err;
 	err = space->ops.attach(space->pmap, m, segment_of(o), wants_raw(o, m), &w);
 	if (err)
 		return err;
@@ -170,12 +181,8 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 	if (!err)
 		err = map_insert(space, a);
 	if (err) {
-		struct vmf_area bare = { .space = space, .object = o, .window = w };
-
-		(void)vmf__area_detach(&bare, m->va, m->pages);
-		if (a)
-			vmf__alias_area(a, false);
-		vmf_area_put(a);
+		vmf__stray_undo(space, &(struct vmf__stray){ .va = m->va, .pages = m->pages, .window = w, .object = o,
+							      .area = a });
 		return err;
 	}
 	*out = a;
@@ -221,20 +228,15 @@ static int map_populate(struct vmf_space *space, const struct vmf_map *m)
 static int map_bolt(struct vmf_space *space, const struct vmf_map *m)
 {
 	const struct vmf_pmap_ops *ops = &space->ops;
-	int err = ops->bolt && ops->query ? 0 : -VMF_ENOSPC;
+	int got = ops->bolt ? 0 : -VMF_ENOSPC;
 
-	for (uint64_t i = 0; i < m->pages && !err; i++) {
+	for (uint64_t i = 0; i < m->pages && got >= 0; i++) {
 		struct vmf_run run = { .va = m->va + vmf__bytes(space->port, i), .n = 1, .prot = m->prot, .attr = m->attr,
 				       .flags = VMF_RUN_BOLT };
-		struct vmf_entry e;
 
-		err = ops->query(space->pmap, run.va, &e);
-		run.pfn = e.pfn;
-		if (!err)
-			err = ops->bolt(space->pmap, &run);
-		err = err < 0 ? err : 0;
+		got = ops->bolt(space->pmap, &run);
 	}
-	return err;
+	return got < 0 ? got : 0;
 }
 
 int vmf__map_like(struct vmf_space *space, const struct vmf_area *like, struct vmf_area **out)
@@ -265,14 +267,17 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 	if (err)
 		return err < 0 ? err : -err;
 	do {
+		(void)vmf__strays_end(space);
 		vmf_lock_take(space->port, &space->lock);
 		err = map_build(space, o, &m, m.action == VMF_RAW, &a);
 		if (!err)
 			vmf__add(&a->refs, 1);
 		vmf_lock_drop(space->port, &space->lock);
 	} while (vmf__layout_again(space, err, &tries));
-	if (err)
+	if (err) {
+		(void)vmf__strays_end(space);
 		return err;
+	}
 	vmf__area_opened(a);
 	vmf_area_put(a);
 	if (m.action == VMF_POPULATE || m.action == VMF_BOLT)

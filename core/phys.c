@@ -553,7 +553,7 @@ int vmf_phys_remove(struct vmf_port *port, vmf_pfn first)
 		return -VMF_EINVAL;
 	vmf_lock_take(port, &port->alias_lock);
 	vmf_lock_take(port, &port->phys_lock);
-	if (r->kind != VMF_PHYS_RAM && vmf__adopted_busy(r))
+	if (r->kind != VMF_PHYS_RAM && (vmf__adopted_busy(r) || vmf__alias_shown(port, r, r->first, r->pages)))
 		err = -VMF_EBUSY;
 	else if (r->kind == VMF_PHYS_RAM && r->free + broken_idle(port, r) != r->pages)
 		err = -VMF_EBUSY;

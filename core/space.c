@@ -72,7 +72,7 @@ int vmf__space_empty(struct vmf_space *space)
 
 	while (space->table && !err)
 		err = take_last(space);
-	return err;
+	return err ? err : vmf__strays_end(space);
 }
 
 int vmf_space_destroy(struct vmf_space *space)
@@ -85,6 +85,7 @@ int vmf_space_destroy(struct vmf_space *space)
 	err = vmf__load(&space->tickets) ? -VMF_EBUSY : vmf__space_empty(space);
 	if (err)
 		return err;
+	vmf__stray_room_free(space);
 	vmf__sub(&space->port->spaces, 1);
 	vmf__free(space->port, space, SPACE_BYTES);
 	return 0;

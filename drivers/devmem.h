@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * devmem: a range of the physical memory map, page by page as it is touched, or all of it at map time.  What lies in a
- * hole or is reserved the core refuses; the driver need not know.
+ * hole the core refuses, and what is reserved unless a policy says otherwise; the driver need not know.
  */
 #ifndef VMF_DRIVERS_DEVMEM_H
 #define VMF_DRIVERS_DEVMEM_H
@@ -11,7 +11,7 @@ struct vmf_devmem {
 	struct vmf_object *object; /* map this */
 	vmf_pfn first;
 	uint64_t pages;
-	struct vmf_attr attr;
+	struct vmf_attr attr; /* { .strengthen = 1 }: what the range demands, or who shows a page already */
 	uint32_t run; /* pages that a fault brings; 0: one */
 	bool eager;   /* enter everything at map time */
 };

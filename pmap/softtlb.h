@@ -7,8 +7,8 @@
  *   - An address never has two TLB entries: every write goes over the one that probe() finds.
  *   - There is no dirty bit to read: a page that may not be written yet traps, and the core makes it writable.
  *   - Bolts are slots of the TLB that refills leave alone, each for one entry.  attach() reserves them for all of an
- *     area (VMF_BOLT), and bolt() takes them while there are any, until unbolt() or detach(): remove() empties the slot,
- *     and what is entered next comes into it again.
+ *     area (VMF_BOLT), and bolt() takes them while there are any, until unbolt() or detach(): remove() empties the
+ *     slot, and what is entered next comes into it again.
  */
 #ifndef VMF_SOFTTLB_H
 #define VMF_SOFTTLB_H

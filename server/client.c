@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "client.h"
 #include "log.h"
+#include "peer.h"
 #include "regions.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* since Linux 6.5 */
-#endif
-
 enum source { SOCKET, TIMER, PROCESS, UFFD };
-enum { CHUNK = 16384, MESSAGE_FDS = 16, READS = 8, TURN = 64 };
+enum { CHUNK = 16384, MESSAGE_FDS = 253 /* the kernel's own limit */, READS = 8, TURN = 64 };
 static const uint64_t hello_time = 5000000000, gone_pause = 100000000;
 
 static void forget(struct vmf_client *c, int *fd)
@@ -77,18 +76,6 @@ static void end(struct vmf_client *c)
 	vmf__server_left(s);
 }
 
-/* Who is at the other end: its pid, and a descriptor of the process that no other process can be taken for. */
-static void ask_peer(struct vmf_client *c)
-{
-	struct ucred who = { 0 };
-	socklen_t n = sizeof who, m = sizeof c->process;
-
-	if (!getsockopt(c->socket, SOL_SOCKET, SO_PEERCRED, &who, &n))
-		c->pid = who.pid;
-	if (getsockopt(c->socket, SOL_SOCKET, SO_PEERPIDFD, &c->process, &m))
-		c->process = c->pid > 0 ? pidfd_open(c->pid, 0) : -1;
-}
-
 static void run(struct vmf_strand *, uint32_t events);
 
 static int set_timer(struct vmf_client *c, uint64_t at)
@@ -104,26 +91,23 @@ void vmf__client_open(struct vmf_server *s, int socket)
 	struct vmf_client *c = calloc(1, sizeof *c);
 
 	if (!c) {
-		vmf__log(s->config->socket, "a client is refused: no memory");
-		close(socket);
+		vmf__server_turn_away(s, socket, "no memory");
 		return;
 	}
 	c->strand.run = run;
 	c->strand.release = release;
 	c->server = s;
 	c->socket = socket;
-	c->process = -1;
-	ask_peer(c);
+	c->process = vmf__peer(socket, &c->pid);
 	c->handshake = vmf__handshake_open();
 	c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (!c->handshake || c->timer < 0 || vmf__strand_add(s->pool, &c->strand)) {
-		vmf__log(s->config->socket, "client %d refused: no memory, or too many open files", (int)c->pid);
-		close(socket);
 		if (c->timer >= 0)
 			close(c->timer);
 		if (c->process >= 0)
 			close(c->process);
 		release(&c->strand);
+		vmf__server_turn_away(s, socket, "no memory, or too many open files");
 		return;
 	}
 	enlist(c);
@@ -137,12 +121,111 @@ void vmf__client_open(struct vmf_server *s, int socket)
 
 /* ----------------------------------------------------------------------------------------- its messages */
 
+static bool same_file(int a, int b)
+{
+	pid_t me = getpid();
+
+	return !syscall(SYS_kcmp, me, me, KCMP_FILE, a, b);
+}
+
+static bool holds(const struct vmf_client *c, int fd)
+{
+	for (unsigned i = 0; i < c->helds; i++)
+		if (same_file(c->held[i], fd))
+			return true;
+	return false;
+}
+
+/* No place for it, and nobody may let go of it: who it belongs to does not go on.  If that cannot be helped it stays
+ * open for ever. */
+static bool outlived(struct vmf_client *c, const char *what)
+{
+	int err = vmf__peer_kill(c->process);
+
+	vmf__log(c->server->config->socket, "client %d: %s, %s", (int)c->pid, what,
+		err ? "and it cannot be killed" : "so it was killed");
+	return !err;
+}
+
 static void hold(struct vmf_client *c, int fd)
 {
-	if (c->helds < VMF_CLIENT_HELD && vmf__uffd_is(fd))
-		c->held[c->helds++] = fd;
-	else
+	if (!vmf__uffd_is(fd) || holds(c, fd))
 		close(fd);
+	else if (c->helds < VMF_CLIENT_HELD)
+		c->held[c->helds++] = fd;
+	else if (outlived(c, "too many userfaultfds that nobody can serve"))
+		close(fd);
+}
+
+/* The handshake closes what it has no room for. */
+static bool hold_excess(struct vmf_client *c, const int *fd, unsigned n)
+{
+	for (unsigned i = vmf__handshake_room(c->handshake); i < n; i++) {
+		int copy = vmf__uffd_is(fd[i]) ? fcntl(fd[i], F_DUPFD_CLOEXEC, 0) : 0;
+
+		if (copy < 0)
+			return false;
+		if (copy)
+			hold(c, copy);
+	}
+	return true;
+}
+
+static unsigned descriptors(struct msghdr *m, int *fd)
+{
+	unsigned n = 0;
+
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h))
+		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS) {
+			size_t k = (h->cmsg_len - CMSG_LEN(0)) / sizeof *fd;
+
+			memcpy(fd + n, CMSG_DATA(h), k * sizeof *fd);
+			n += (unsigned)k;
+		}
+	return n;
+}
+
+struct message {
+	char bytes[CHUNK];
+	int fd[MESSAGE_FDS];
+	unsigned fds;
+	bool lost; /* there is no room for all that came with it, which still waits */
+};
+
+/* Bytes; 0: the other side has closed; -errno.  It is looked at first: a descriptor that cannot be had is dropped with
+ * what it came with only when that is read. */
+static ssize_t read_message(int socket, struct message *msg)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(MESSAGE_FDS * sizeof(int))];
+	struct iovec io = { msg->bytes, sizeof msg->bytes };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
+	ssize_t n = recvmsg(socket, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	msg->fds = n < 0 ? 0 : descriptors(&m, msg->fd);
+	msg->lost = n >= 0 && m.msg_flags & MSG_CTRUNC;
+	if (n > 0 && !msg->lost)
+		return recv(socket, msg->bytes, (size_t)n, MSG_DONTWAIT) == n ? n : -EIO;
+	for (unsigned i = 0; i < msg->fds; i++)
+		close(msg->fd[i]);
+	msg->fds = 0;
+	return n < 0 ? -errno : n;
+}
+
+/* What waits in the socket would be dropped with it; from now on no more comes.  false: it must not be closed. */
+static bool read_out(struct vmf_client *c)
+{
+	struct message m;
+	ssize_t n;
+
+	shutdown(c->socket, SHUT_RD);
+	do {
+		n = read_message(c->socket, &m);
+		for (unsigned i = 0; i < m.fds; i++)
+			hold(c, m.fd[i]);
+	} while ((n > 0 && !m.lost) || n == -EINTR || n == -ECONNRESET);
+	if (n == 0 || n == -EAGAIN)
+		return true;
+	return outlived(c, "what it has sent beside cannot be received");
 }
 
 /* Nothing more is read from it.  What it handed over already goes on being served. */
@@ -154,6 +237,10 @@ static void refuse(struct vmf_client *c, const char *why)
 	while ((fd = vmf__handshake_take_fd(c->handshake)) >= 0)
 		hold(c, fd);
 	c->hello_by = 0;
+	if (!read_out(c)) {
+		vmf__strand_forget(&c->strand, c->socket);
+		c->socket = -1;
+	}
 	forget(c, &c->socket);
 }
 
@@ -222,54 +309,38 @@ static bool messages(struct vmf_client *c)
 	return true;
 }
 
-static unsigned descriptors(struct msghdr *m, int *fd)
-{
-	unsigned n = 0;
-
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h))
-		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS) {
-			size_t k = (h->cmsg_len - CMSG_LEN(0)) / sizeof *fd;
-
-			memcpy(fd + n, CMSG_DATA(h), k * sizeof *fd);
-			n += (unsigned)k;
-		}
-	return n;
-}
-
-/* A descriptor was dropped on its way, or may be with what cannot be read.  If that was the last copy of a userfaultfd,
- * absent pages read as zeroes from now on: so the client does not go on. */
+/* A descriptor cannot be had, or may be with what cannot be read.  If that is the last copy of a userfaultfd, absent
+ * pages read as zeroes as soon as it is dropped: so the client does not go on, or it waits in the socket for ever. */
 static void lost(struct vmf_client *c, const char *what, int err)
 {
-	int r = vmf__client_kill(c);
-	char why[160];
+	int r = vmf__peer_kill(c->process);
 
-	snprintf(why, sizeof why, "its %s cannot be received, %s: %s", what,
+	vmf__log(c->server->config->socket, "client %d refused: its %s cannot be received, %s: %s", (int)c->pid, what,
 		r ? "and it cannot be killed" : "so it was killed", err == EMFILE ? "too many open files" : strerror(err));
-	refuse(c, why);
+	c->hello_by = 0;
+	vmf__strand_forget(&c->strand, c->socket);
+	if (!r)
+		close(c->socket);
+	c->socket = -1;
 }
 
 /* Bytes that were taken in; 0: the other side has closed; negative: -errno, or refused. */
 static ssize_t receive(struct vmf_client *c)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(MESSAGE_FDS * sizeof(int))];
-	char bytes[CHUNK];
-	int fd[MESSAGE_FDS];
-	struct iovec io = { bytes, sizeof bytes };
-	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control };
-	ssize_t n = recvmsg(c->socket, &m, MSG_CMSG_CLOEXEC);
-	unsigned fds;
+	struct message m;
+	ssize_t n = read_message(c->socket, &m);
 
 	if (n < 0)
-		return -errno;
-	fds = descriptors(&m, fd);
-	if (vmf__handshake_feed(c->handshake, bytes, (size_t)n, fd, fds))
-		refuse(c, "no memory for its message");
-	else if (m.msg_flags & MSG_CTRUNC && fds)
-		refuse(c, "too many descriptors came with the message");
-	else if (m.msg_flags & MSG_CTRUNC)
-		lost(c, "descriptor", EMFILE);
-	else if (n && messages(c))
 		return n;
+	if (m.lost || !hold_excess(c, m.fd, m.fds)) {
+		lost(c, "descriptor", EMFILE);
+		while (m.fds)
+			close(m.fd[--m.fds]);
+	} else if (vmf__handshake_feed(c->handshake, m.bytes, (size_t)n, m.fd, m.fds)) {
+		refuse(c, "no memory for its message");
+	} else if (n && messages(c)) {
+		return n;
+	}
 	return n ? -ECANCELED : 0;
 }
 

@@ -59,6 +59,8 @@ static void keep_fd(struct vmf_handshake *h, int fd)
 	}
 }
 
+unsigned vmf__handshake_room(const struct vmf_handshake *h) { return VMF_HELLO_FDS - h->fds; }
+
 int vmf__handshake_take_fd(struct vmf_handshake *h)
 {
 	int fd;

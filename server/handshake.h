@@ -28,6 +28,7 @@ void vmf__handshake_close(struct vmf_handshake *); /* and the descriptors that n
 /* What came from the stream.  The descriptors become the handshake's.  0 or -ENOMEM.
  * => call next until it says no more READY before feeding again: the buffer is bounded by that */
 int vmf__handshake_feed(struct vmf_handshake *, const void *bytes, size_t n, const int *fds, unsigned fds_n);
+unsigned vmf__handshake_room(const struct vmf_handshake *); /* for descriptors: it closes the rest */
 enum vmf_hello_state {
 	VMF_HELLO_MORE,  /* no complete message yet */
 	VMF_HELLO_READY, /* *hello is filled in; ask again, there may be another */

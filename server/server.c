@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client.h"
 #include "log.h"
+#include "peer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,32 +37,61 @@ static void take_breath(void)
 }
 
 /* A worker may have been faster; then the next client brings it back. */
-static void get_spare(struct vmf_server *s)
+static void get_spares(struct vmf_server *s)
 {
-	s->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	for (unsigned i = 0; i < 2; i++)
+		if (s->spare[i] < 0)
+			s->spare[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* No descriptor is left: the spare one lets a client in, so that it can be told by closing its socket. */
+static void put_spares(struct vmf_server *s)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (s->spare[i] >= 0)
+			close(s->spare[i]);
+		s->spare[i] = -1;
+	}
+}
+
+void vmf__server_turn_away(struct vmf_server *s, int socket, const char *why)
+{
+	put_spares(s);
+	vmf__peer_turn_away(socket, s->config->socket, why);
+	get_spares(s);
+}
+
+/* No descriptor is left: the spare ones let a client in, so that it can be told by closing its socket, and its process
+ * be known. */
 static void turn_away(struct vmf_server *s)
 {
 	int fd;
 
-	if (s->spare >= 0)
-		close(s->spare);
-	fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC);
-	if (fd >= 0) {
-		close(fd);
-		vmf__log(s->config->socket, "a client is refused: too many open files");
-	} else {
+	put_spares(s);
+	fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		vmf__server_turn_away(s, fd, "too many open files");
+	else
 		take_breath();
-	}
-	get_spare(s);
+	get_spares(s);
+}
+
+/* Who has connected, and nobody has heard of it yet.  From now on nobody can. */
+static void turn_all_away(struct vmf_server *s)
+{
+	int fd;
+
+	if (s->listener.fd < 0)
+		return;
+	put_spares(s);
+	shutdown(s->listener.fd, SHUT_RDWR);
+	while ((fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 || errno == EINTR)
+		if (fd >= 0)
+			vmf__peer_turn_away(fd, s->config->socket, NULL);
 }
 
 static void on_listener(struct vmf_server *s)
 {
-	if (s->spare < 0)
-		get_spare(s);
+	get_spares(s);
 	for (int i = 0; i < ACCEPTS; i++) {
 		int fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
@@ -129,6 +159,7 @@ static void drain(struct vmf_server *s, unsigned n)
 {
 	struct pollfd p[] = { { .fd = s->signals, .events = POLLIN }, { .fd = s->empty, .events = POLLIN } };
 
+	turn_all_away(s);
 	vmf__listen_close(&s->listener);
 	pthread_mutex_lock(&s->lock);
 	if (s->count)
@@ -232,8 +263,8 @@ static int set_up(struct vmf_server *s)
 	int r;
 
 	raise_limits();
-	get_spare(s);
-	if (s->spare < 0 || take_signals(s)) {
+	get_spares(s);
+	if (s->spare[0] < 0 || s->spare[1] < 0 || take_signals(s)) {
 		vmf__log(NULL, "%s", strerror(errno));
 		return EXIT_FAILED;
 	}
@@ -302,15 +333,14 @@ static void tear_down(struct vmf_server *s)
 		close(s->signals);
 	if (s->empty >= 0)
 		close(s->empty);
-	if (s->spare >= 0)
-		close(s->spare);
+	put_spares(s);
 	pthread_mutex_destroy(&s->lock);
 }
 
 int vmf__server_run(const struct vmf_serve_config *config)
 {
 	struct vmf_server s = {
-		.config = config, .image.fd = -1, .listener.fd = -1, .signals = -1, .empty = -1, .spare = -1,
+		.config = config, .image.fd = -1, .listener.fd = -1, .signals = -1, .empty = -1, .spare = { -1, -1 },
 	};
 	bool all_left;
 	int r;

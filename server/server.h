@@ -35,7 +35,7 @@ struct vmf_server {
 	struct vmf_image image;
 	struct vmf_listener listener;
 	int signals, empty;          /* empty: an eventfd, written when the last client has left */
-	int spare;                   /* given up for a moment when descriptors run out, to turn a client away */
+	int spare[2];                /* given up for a moment when descriptors run out, to turn a client away */
 	unsigned on_error;           /* AUTO has become POISON or KILL */
 	_Atomic uint64_t stall_line; /* when the last alarm about a stall was raised */
 	atomic_bool mute;            /* a result could not be printed */
@@ -47,6 +47,8 @@ struct vmf_server {
 /* Serves until it is told to stop.  The exit code of the command. */
 int vmf__server_run(const struct vmf_serve_config *);
 
+/* As vmf__peer_turn_away(), with a descriptor to spare.  => the thread that accepts */
+void vmf__server_turn_away(struct vmf_server *, int socket, const char *why);
 /* A client has ended.  => takes the server's lock */
 void vmf__server_left(struct vmf_server *);
 uint64_t vmf__server_now(void); /* ns, monotonic */

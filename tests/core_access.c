@@ -89,7 +89,7 @@ static void it_waits_for_the_bytes(void)
 	RIG_EACH(r) {
 		file_open(&r, TESTBACK_HELD_BACK);
 		CHECK_EQ(pthread_create(&thread, NULL, peek_second, &r), 0);
-		testback_wait_queued(&f.back, 1);
+		CHECK_SOON(rig_stats(&r).retries[VMF_WHY_IO] == 1);
 		testback_release(&f.back, 1);
 		CHECK_EQ(pthread_join(thread, &got), 0);
 		CHECK_EQ((intptr_t)got, testback_byte(&f.back, 2 * PAGE));
@@ -111,7 +111,7 @@ static void the_area_goes_meanwhile(void)
 	RIG_EACH(r) {
 		file_open(&r, TESTBACK_HELD_BACK);
 		CHECK_EQ(pthread_create(&thread, NULL, peek_second, &r), 0);
-		testback_wait_queued(&f.back, 1);
+		CHECK_SOON(rig_stats(&r).retries[VMF_WHY_IO] == 1);
 		CHECK_ERR(vmf_unmap(r.space, f.at, PAGES), 0);
 		testback_release(&f.back, 1);
 		CHECK_EQ(pthread_join(thread, &got), 0);

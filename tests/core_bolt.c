@@ -251,16 +251,24 @@ static void a_revoke_gives_them_back(void)
 	}
 }
 
-/* In the middle of a revoke, when its bolt is back and its entry gone, the page is asked for again. */
+static void *touch_it(void *i)
+{
+	CHECK_OK(touch((unsigned)(uintptr_t)i));
+	return NULL;
+}
+
+/* In the middle of a revoke, when its bolt is back and its entry gone, another thread asks for the page again. */
 static void touch_in_between(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
 {
-	static bool inside;
+	static _Atomic bool inside;
+	pthread_t other;
 
 	(void)self, (void)space, (void)at, (void)pages;
 	if (inside)
 		return;
 	inside = true;
-	CHECK_OK(touch(1));
+	CHECK(!pthread_create(&other, NULL, touch_it, (void *)1));
+	pthread_join(other, NULL);
 	inside = false;
 }
 
@@ -505,13 +513,6 @@ static void meet_in_bolt(void *self, struct vmf_space *space, uint64_t at, uint6
 	pthread_barrier_wait(&meet);
 }
 
-static void *touch_first(void *arg)
-{
-	(void)arg;
-	CHECK_OK(touch(0));
-	return NULL;
-}
-
 /* Both have been answered, and neither has the bolt yet. */
 static void two_for_one_page(void)
 {
@@ -522,8 +523,8 @@ static void two_for_one_page(void)
 		t.how[0] = VMF_BOLT_MUST;
 		pthread_barrier_init(&meet, NULL, 2);
 		vmf_sim_on(t.rig.sim, VMF_SIM_BOLT, meet_in_bolt, NULL);
-		CHECK(!pthread_create(&other, NULL, touch_first, NULL));
-		touch_first(NULL);
+		CHECK(!pthread_create(&other, NULL, touch_it, NULL));
+		touch_it(NULL);
 		pthread_join(other, NULL);
 		vmf_sim_on(t.rig.sim, VMF_SIM_BOLT, NULL, NULL);
 		pthread_barrier_destroy(&meet);

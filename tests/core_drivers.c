@@ -323,6 +323,55 @@ static void the_core_refuses_what_the_map_forbids(void)
 		}
 }
 
+static enum vmf_why roms_may_be_read(void *self, struct vmf_space *space, const struct vmf_range *range, vmf_pfn first,
+				     uint64_t pages, unsigned prot)
+{
+	(void)self;
+	(void)space;
+	(void)first;
+	(void)pages;
+	return range->kind == VMF_PHYS_RESERVED && prot & VMF_W ? VMF_WHY_POLICY : VMF_WHY_NONE;
+}
+
+/* Attributes come from the range; what is reserved is shown where somebody allows that, lazily or at once. */
+static void kinds_of_ranges(void)
+{
+	static const struct { uint8_t kind, type, prot; bool asks, good; uint8_t why; } t[] = {
+		{ VMF_PHYS_DEVICE, VMF_WC, VMF_R | VMF_W, false, true, 0 },
+		{ VMF_PHYS_DEVICE, VMF_DEVICE, VMF_R, true, true, 0 },
+		{ VMF_PHYS_RESERVED, VMF_WB, VMF_R, false, false, VMF_WHY_HOLE },
+		{ VMF_PHYS_RESERVED, VMF_UC, VMF_R, true, true, 0 },
+		{ VMF_PHYS_RESERVED, VMF_WB, VMF_R | VMF_W, true, false, VMF_WHY_POLICY },
+	};
+	struct vmf_entry e;
+	struct rig r;
+	vmf_va at;
+
+	for (unsigned eager = 0; eager < 2; eager++)
+		RIG_EACH(r)
+			for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+				const struct vmf_range range = { .size = sizeof(range), .kind = t[i].kind, .first = { VMF_SIM_DEVICE },
+								 .pages = 64, .attr = { .type = t[i].type } };
+				struct vmf_devmem d = { .first = range.first, .pages = 4, .attr = { .strengthen = 1 }, .eager = eager };
+				struct vmf_map map = rig_map(&r, 4, t[i].prot);
+
+				CHECK_ERR(vmf_phys_remove(r.port, range.first), 0);
+				CHECK_ERR(vmf_phys_add(r.port, &range), 0);
+				vmf_phys_policy(r.port, t[i].asks ? roms_may_be_read : NULL, NULL);
+				CHECK_ERR(vmf_devmem_open(&d, r.port), 0);
+				CHECK_ERR(vmf_map(r.space, d.object, &map, &at), eager && !t[i].good ? -VMF_EPERM : 0);
+				if (t[i].good) {
+					CHECK_OK(vmf_sim_load(r.space, at + 3 * PAGE, &(char){ 0 }, 1));
+					CHECK_ERR(vmf_space_pmap(r.space)->ops->query(vmf_space_pmap(r.space), at + 3 * PAGE, &e), 0);
+					CHECK_EQ(e.attr.type, t[i].type);
+				} else if (!eager) {
+					CHECK_RESULT(vmf_sim_load(r.space, at, &(char){ 0 }, 1), VMF_SIGBUS, t[i].why);
+				}
+				CHECK_ERR(vmf_unmap(r.space, VMF_SIM_LOWEST, 4096), 0);
+				vmf_devmem_close(&d);
+			}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(a_ring_is_faulted_in_any_order),
 	VMTEST(its_frames_are_scattered),
@@ -334,5 +383,6 @@ static const struct vmtest tests[] = {
 	VMTEST(nothing_outside_the_range_can_be_mapped),
 	VMTEST(ranges_end_with_the_addresses),
 	VMTEST(the_core_refuses_what_the_map_forbids),
+	VMTEST(kinds_of_ranges),
 };
 VMTEST_MAIN(tests, 20)

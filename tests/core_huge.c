@@ -465,6 +465,26 @@ static void a_part_is_forgotten(void)
 	told_close(&r, o);
 }
 
+/* A debugger's word, on a page that is shown by an entry of the whole, and on one that nothing shows yet. */
+static void looked_into(void)
+{
+	struct rig r;
+	struct vmf_object *o = told_open(&r, &told_ops, ORDER, BLOCK);
+	uint8_t byte = 0;
+
+	mark(&r, told.frame);
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK_EQ(vmf_peek(r.space, BASE + 300 * PAGE, &byte, 1), 1);
+		CHECK_EQ(byte, mark_of(300));
+		byte = 97;
+		CHECK_EQ(vmf_poke(r.space, BASE + (301 + i) * PAGE, &byte, 1), 1);
+		CHECK_EQ(rig_byte(&r, BASE + (301 + i) * PAGE), 97);
+		CHECK_EQ(rig_byte(&r, BASE + 5 * PAGE), mark_of(5));
+	}
+	CHECK_EQ(entry_at(&r, BASE).order, ORDER);
+	told_close(&r, o);
+}
+
 static void a_copy_of_the_space(void)
 {
 	struct rig r;
@@ -536,7 +556,7 @@ static const struct vmtest tests[] = {
 	VMTEST(installed_by_the_handler), VMTEST(install_wrong), VMTEST(what_is_smaller_makes_way),
 	VMTEST(populated_block_by_block), VMTEST(revoked_between_the_return_and_the_entering), VMTEST(a_part_is_revoked),
 	VMTEST(a_part_is_unmapped), VMTEST(a_part_is_protected), VMTEST(the_whole_is_protected),
-	VMTEST(a_part_is_forgotten), VMTEST(a_copy_of_the_space), VMTEST(first_writes_are_announced),
+	VMTEST(a_part_is_forgotten), VMTEST(looked_into), VMTEST(a_copy_of_the_space), VMTEST(first_writes_are_announced),
 	VMTEST(what_there_is_not),
 };
 

@@ -241,7 +241,17 @@ static void hog_but(struct rig *r, unsigned left, unsigned order)
 static void hog_end(struct rig *r)
 {
 	while (hogs)
-		vmf_frame_put(r->port, hog[--hogs]);
+		if (hog[--hogs])
+			vmf_frame_put(r->port, hog[hogs]);
+}
+
+/* There is memory, but in single pages. */
+static void hog_thin(struct rig *r)
+{
+	for (unsigned i = 0; i < hogs; i += 2) {
+		vmf_frame_put(r->port, hog[i]);
+		hog[i] = NULL;
+	}
 }
 
 static void check_zero(struct rig *r, vmf_va va, uint64_t pages)
@@ -403,10 +413,8 @@ static void crowd_run(bool reserve, unsigned blocks, unsigned pages)
 	crowd.pages = pages;
 	mem_open(&m, &r, reserve);
 	hog_but(&r, blocks, ORDER);
-	for (unsigned i = 0; i < hogs && blocks < BLOCKS; i += 2) { /* single pages */
-		vmf_frame_put(r.port, hog[i]);
-		hog[i] = NULL;
-	}
+	if (blocks < BLOCKS)
+		hog_thin(&r);
 	CHECK_ERR(vmf_map(r.space, m.h.object, &map, NULL), 0);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		CHECK(!pthread_create(&thread[i], NULL, crowd_touch, (void *)i));
@@ -416,9 +424,7 @@ static void crowd_run(bool reserve, unsigned blocks, unsigned pages)
 		for (unsigned i = 0; i < THREADS; i++)
 			CHECK_EQ(rig_byte(&r, BASE + page * PAGE + i * 8), i + 1);
 	CHECK_ERR(vmf_unmap(r.space, BASE, BLOCKS * BLOCK), 0);
-	for (unsigned i = 0; i < hogs; i++)
-		if (hog[i])
-			vmf_frame_put(r.port, hog[i]);
+	hog_end(&r);
 	vmf_huge_close(&m.h);
 	rig_close_as(&r, HUGE_RAM);
 }
@@ -430,6 +436,142 @@ static void first_touched_by_many(void)
 		crowd_run(round % 2, BLOCKS, 1);
 	for (unsigned round = 0; round < 3; round++)
 		crowd_run(false, round, 128);
+}
+
+#define PAGES (BLOCKS * BLOCK)
+static struct {
+	struct rig r;
+	struct mem m;
+	uint64_t seed;
+	uint8_t byte[PAGES];
+	bool mapped[PAGES], writable[PAGES];
+} walk;
+
+static uint64_t pick(uint64_t n) { return vmtest_random(&walk.seed) % n; }
+
+/* A block that no area shows any more is zero when it comes back. */
+static void walk_forget(void)
+{
+	for (unsigned b = 0; b < BLOCKS; b++) {
+		bool shown = false;
+
+		for (unsigned i = 0; i < BLOCK; i++)
+			shown |= walk.mapped[b * BLOCK + i];
+		if (!shown)
+			memset(walk.byte + b * BLOCK, 0, BLOCK);
+	}
+}
+
+static void walk_access(uint64_t page)
+{
+	uint8_t byte = (uint8_t)pick(256);
+	vmf_va va = BASE + page * PAGE;
+	struct vmf_result r;
+
+	if (pick(2)) {
+		r = vmf_sim_store(walk.r.space, va, &byte, 1);
+		CHECK_EQ(r.code, walk.mapped[page] && walk.writable[page] ? VMF_OK : VMF_SIGSEGV);
+		walk.byte[page] = r.code == VMF_OK ? byte : walk.byte[page];
+	} else {
+		r = vmf_sim_load(walk.r.space, va, &byte, 1);
+		CHECK_EQ(r.code, walk.mapped[page] ? VMF_OK : VMF_SIGSEGV);
+		CHECK(r.code != VMF_OK || byte == walk.byte[page]);
+	}
+}
+
+static void walk_unmap(uint64_t page, uint64_t n)
+{
+	CHECK_ERR(vmf_unmap(walk.r.space, BASE + page * PAGE, n), 0);
+	for (uint64_t i = page; i < page + n; i++)
+		walk.mapped[i] = false;
+	walk_forget();
+}
+
+static void walk_map(uint64_t page, uint64_t n)
+{
+	struct vmf_map map = mem_map(n, page, BASE + page * PAGE);
+
+	CHECK_ERR(vmf_map(walk.r.space, walk.m.h.object, &map, NULL), 0);
+	for (uint64_t i = page; i < page + n; i++)
+		walk.mapped[i] = walk.writable[i] = true;
+}
+
+static void walk_protect(uint64_t page, uint64_t n, bool write)
+{
+	bool all = true;
+
+	for (uint64_t i = page; i < page + n; i++)
+		all &= walk.mapped[i];
+	CHECK_ERR(vmf_protect(walk.r.space, BASE + page * PAGE, n, write ? VMF_R | VMF_W : VMF_R), all ? 0 : -VMF_EFAULT);
+	for (uint64_t i = page; i < page + n && all; i++)
+		walk.writable[i] = write;
+}
+
+/* Memory is there, but in single pages; or in large pieces again. */
+static void walk_hog(void)
+{
+	if (hogs) {
+		hog_end(&walk.r);
+		return;
+	}
+	hog_but(&walk.r, 0, 0);
+	hog_thin(&walk.r);
+}
+
+static void walk_step(void)
+{
+	uint64_t page = pick(PAGES), n = 1 + pick(pick(3) ? 9 : BLOCK + 9);
+
+	n = n < PAGES - page ? n : PAGES - page;
+	switch (pick(16)) {
+	case 0:
+		CHECK_ERR(vmf_revoke(walk.m.h.object, page, n), 0);
+		break;
+	case 1:
+		vmf_sim_forget(walk.r.space, BASE + page * PAGE, n);
+		break;
+	case 2:
+		walk_protect(page, n, pick(2));
+		break;
+	case 3:
+		if (!pick(4))
+			walk_unmap(page, n);
+		break;
+	case 4: /* all of a block, now and then of all */
+		n = pick(4) ? BLOCK : PAGES;
+		page = n == PAGES ? 0 : page / BLOCK * BLOCK;
+		walk_unmap(page, n);
+		walk_map(page, n);
+		break;
+	case 5:
+		if (!pick(16))
+			walk_hog();
+		break;
+	default:
+		walk_access(page);
+	}
+}
+
+/* Whatever is cut, taken away and brought back: every byte stays, and at the end every reference has gone. */
+static void random_changes(void)
+{
+	uint64_t fallbacks = 0;
+
+	for (unsigned round = 0; round < 8; round++) {
+		memset(&walk, 0, sizeof(walk));
+		walk.seed = round + 1;
+		big_open(&walk.r);
+		rig_soil(&walk.r);
+		mem_open(&walk.m, &walk.r, false);
+		for (unsigned step = 0; step < 6000; step++)
+			walk_step();
+		walk_unmap(0, PAGES);
+		fallbacks += rig_stats(&walk.r).fallbacks;
+		hog_end(&walk.r);
+		vmf_huge_close(&walk.m.h);
+		rig_close_as(&walk.r, HUGE_RAM);
+	}
+	CHECK(fallbacks > 1000);
 }
 
 /* With order 0 it is there in every window. */
@@ -476,7 +618,8 @@ static void opened_wrong(void)
 static const struct vmtest tests[] = {
 	VMTEST(preferred_or_bound), VMTEST(each_in_turn), VMTEST(local_to_the_cpu), VMTEST(no_such_policy),
 	VMTEST(an_area_has_one), VMTEST(zeroes_block_by_block), VMTEST(falls_back), VMTEST(reserved_when_mapped),
-	VMTEST(released_with_the_last_area), VMTEST(first_touched_by_many), VMTEST(base_pages_everywhere),
+	VMTEST(released_with_the_last_area), VMTEST(first_touched_by_many), VMTEST(random_changes),
+	VMTEST(base_pages_everywhere),
 	VMTEST(opened_wrong),
 };
 VMTEST_MAIN(tests, 20)

@@ -429,6 +429,7 @@ static void a_read_in_flight(void)
 		CHECK(as_the_backing(&r, 0)); /* so that by offset the next read goes into frames of RAM, too */
 		f.back.when = TESTBACK_HELD_BACK;
 		CHECK_EQ(pthread_create(&thread, NULL, load_second, &r), 0);
+		CHECK_SOON(rig_stats(&r).retries[VMF_WHY_IO] == 1);
 		testback_wait_queued(&f.back, 1);
 		frame = f.back.queue[0]->frames[0];
 		CHECK_EQ(vmf_phys_kind(r.port, vmf_frame_pfn(frame)), VMF_PHYS_RAM);
@@ -546,6 +547,85 @@ static void a_private_page_is_lost_in_all_copies(void)
 	rig_close_as(&r, RAM - 2);
 }
 
+/* ------------------------------------------------------------------------------------------ under load */
+
+#define MANY 128u
+
+/* From the moment that poison has returned, whoever looks is told. */
+static struct {
+	struct rig r;
+	struct vmf_object *object;
+	struct vmf_frame *frame[MANY];
+	vmf_va at;
+	atomic_bool broken[MANY], stop;
+	atomic_uint seen, told;
+} load;
+
+static enum vmf_code load_nopage(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	vmf_pgoff first = req->off & ~(vmf_pgoff)7;
+
+	for (ans->first = first; ans->n < 8; ans->n++) {
+		ans->frames[ans->n] = load.frame[first + ans->n];
+		vmf_frame_get(ans->frames[ans->n]);
+	}
+	return VMF_OK;
+}
+
+static const struct vmf_ops load_ops = { .size = sizeof(load_ops), .nopage = load_nopage };
+
+static void *load_thread(void *arg)
+{
+	unsigned at = (unsigned)(uintptr_t)arg;
+	uint8_t byte;
+
+	for (; !load.stop; at = (at * 5 + 1) % MANY) {
+		bool broken = load.broken[at];
+		struct vmf_result r = vmf_sim_load(load.r.space, load.at + at * PAGE, &byte, 1);
+
+		CHECK(r.code == VMF_POISON || (r.code == VMF_OK && !broken));
+		atomic_fetch_add(r.code == VMF_OK ? &load.seen : &load.told, 1);
+	}
+	return NULL;
+}
+
+static void *load_revoke(void *arg)
+{
+	for (unsigned at = 0; !load.stop; at = (at + 3) % MANY)
+		CHECK_ERR(vmf_revoke(load.object, at, 1), 0);
+	return arg;
+}
+
+static void under_load(void)
+{
+	pthread_t thread[3];
+	unsigned seen;
+
+	rig_open(&load.r, VMF_BY_ADDRESS);
+	CHECK_ERR(vmf_object_create(load.r.port, &load.object, &load_ops, NULL, MANY), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		CHECK_ERR(vmf_frame_alloc(load.r.port, 0, 0, true, &load.frame[i]), 0);
+	load.at = rig_show(&load.r, load.object, MANY, VMF_R | VMF_W);
+	CHECK_EQ(pthread_create(&thread[0], NULL, load_revoke, NULL), 0);
+	for (unsigned i = 1; i < 3; i++)
+		CHECK_EQ(pthread_create(&thread[i], NULL, load_thread, (void *)(uintptr_t)i), 0);
+	for (unsigned i = 0; i < MANY; i += 2) {
+		seen = load.seen;
+		CHECK_SOON(load.seen > seen + 8);
+		poison(&load.r, vmf_frame_pfn(load.frame[i]));
+		load.broken[i] = true;
+	}
+	CHECK_SOON(load.told > MANY);
+	load.stop = true;
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_EQ(pthread_join(thread[i], NULL), 0);
+	CHECK_ERR(vmf_unmap(load.r.space, load.at, MANY), 0);
+	for (unsigned i = 0; i < MANY; i++)
+		vmf_frame_put(load.r.port, load.frame[i]);
+	vmf_object_put(load.object);
+	rig_close_as(&load.r, RAM - MANY / 2);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(what_is_free_is_not_allocated),
 	VMTEST(bad_arguments_change_nothing),
@@ -562,5 +642,6 @@ static const struct vmtest tests[] = {
 	VMTEST(a_write_in_flight_is_waited_for),
 	VMTEST(what_was_written_is_not_zero_again),
 	VMTEST(a_private_page_is_lost_in_all_copies),
+	VMTEST(under_load),
 };
 VMTEST_MAIN(tests, 20)

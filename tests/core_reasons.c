@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The five reasons to try again, each as it comes about: SIGNAL and IO by who brings the bytes, RACE by a revoke
- * between the answer and the entry, LAYOUT and RESOURCE by the pmap.  Each has its wait object or none, is bounded, is counted,
- * and is seen by the trace hook; and whoever waits, for whatever, is in nobody else's way.
+ * between the answer and the entry, LAYOUT and RESOURCE by the pmap.  Each has its wait object or none, is bounded, is
+ * counted, and is seen by the trace hook; and whoever waits, for whatever, is in nobody else's way.
  */
 #include <pthread.h>
 #include "core/core.h"

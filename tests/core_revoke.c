@@ -75,6 +75,19 @@ static enum vmf_code install(const struct vmf_req *req, struct vmf_ans *ans)
 	return d->inner.code == VMF_RETRY ? VMF_RETRY : VMF_DONE;
 }
 
+static enum vmf_code install_pfn(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	struct driver *d = req->object_priv;
+	vmf_pfn pfn = { d->pfn + req->off };
+
+	(void)ans;
+	d->asked++;
+	if (d->between)
+		d->between(d, req->off);
+	d->inner = vmf_install_pfns(req, req->off, pfn, 1, (struct vmf_attr){ .type = VMF_UC }, req->prot);
+	return d->inner.code == VMF_RETRY ? VMF_RETRY : VMF_DONE;
+}
+
 static void closed(struct vmf_area *a)
 {
 	struct driver *d = vmf_object_priv(vmf_area_object(a));
@@ -84,6 +97,9 @@ static void closed(struct vmf_area *a)
 
 static const struct vmf_ops nopage_ops = { .size = sizeof(nopage_ops), .nopage = nopage, .closed = closed };
 static const struct vmf_ops nopfn_ops = { .size = sizeof(nopfn_ops), .nopfn = nopfn, .closed = closed };
+static const struct vmf_ops install_pfn_ops = {
+	.size = sizeof(install_pfn_ops), .fault = install_pfn, .closed = closed,
+};
 static const struct vmf_ops install_ops = { .size = sizeof(install_ops), .fault = install, .closed = closed };
 
 static void driver_open(struct driver *d, struct rig *r, const struct vmf_ops *ops)
@@ -92,7 +108,7 @@ static void driver_open(struct driver *d, struct rig *r, const struct vmf_ops *o
 	sem_init(&d->entered, 0, 0);
 	sem_init(&d->leave, 0, 0);
 	CHECK_ERR(vmf_object_create(r->port, &d->object, ops, d, PAGES), 0);
-	for (unsigned i = 0; ops != &nopfn_ops && i < PAGES; i++) {
+	for (unsigned i = 0; ops != &nopfn_ops && ops != &install_pfn_ops && i < PAGES; i++) {
 		d->frame[i] = vmf_frame_at(d->object, i);
 		*(uint8_t *)vmf_frame_bytes(r->port, d->frame[i]) = (uint8_t)(i + 1);
 	}
@@ -181,6 +197,24 @@ static void an_install_that_was_revoked_is_not_made(void)
 		at = rig_show(&r, d.object, PAGES, VMF_R | VMF_W);
 		d.between = change_and_revoke;
 		CHECK_EQ(rig_byte(&r, at + 3 * PAGE), 99);
+		CHECK_EQ(d.asked, 2);
+		CHECK_OK(d.inner);
+		CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RACE], 1);
+		driver_close(&d);
+	}
+}
+
+static void an_installed_pfn_that_was_revoked_is_not_entered(void)
+{
+	struct driver d;
+	struct rig r;
+	vmf_va at;
+
+	EACH(r) {
+		driver_open(&d, &r, &install_pfn_ops);
+		at = rig_show(&r, d.object, PAGES, VMF_R | VMF_W);
+		d.between = change_and_revoke;
+		CHECK_EQ(rig_byte(&r, at + 3 * PAGE), 54);
 		CHECK_EQ(d.asked, 2);
 		CHECK_OK(d.inner);
 		CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RACE], 1);
@@ -310,6 +344,50 @@ static void revoke_does_not_wait_for_a_handler(void)
 		CHECK_EQ(d.asked, 2);
 		driver_close(&d);
 	}
+}
+
+/* The driver reads its table, and revokes, under its own lock; the handler has let go of that when it returns. */
+static struct vmf_lock own_lock = { 0, VMF_RANK_DRIVER };
+
+static void decide_and_stay(struct driver *d, vmf_pgoff at)
+{
+	(void)at;
+	d->between = NULL;
+	vmf_lock_take(d->r->port, &own_lock);
+	vmf_lock_drop(d->r->port, &own_lock);
+	sem_post(&d->entered);
+	sem_wait(&d->leave);
+}
+
+static void under_the_drivers_own_lock(void)
+{
+	static const struct vmf_ops *const ops[] = { &nopage_ops, &nopfn_ops, &install_ops, &install_pfn_ops };
+	struct driver d;
+	pthread_t t;
+	struct rig r;
+
+	for (unsigned how = 0; how < 4; how++)
+		EACH(r) {
+			struct load l = { .d = &d };
+
+			driver_open(&d, &r, ops[how]);
+			l.at = rig_show(&r, d.object, PAGES, VMF_R | VMF_W);
+			d.between = decide_and_stay;
+			CHECK(!pthread_create(&t, NULL, load_byte, &l));
+			sem_wait(&d.entered);
+			vmf_lock_take(r.port, &own_lock);
+			if (d.frame[0])
+				swap_frame(&d, 0, 51);
+			d.pfn += 50;
+			CHECK_ERR(vmf_revoke(d.object, 0, 1), 0);
+			vmf_lock_drop(r.port, &own_lock);
+			sem_post(&d.leave);
+			pthread_join(t, NULL);
+			CHECK_EQ(l.byte, 51);
+			CHECK_EQ(d.asked, 2);
+			CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RACE], 1);
+			driver_close(&d);
+		}
 }
 
 struct revoker {
@@ -556,6 +634,8 @@ static const struct vmtest tests[] = {
 	VMTEST(a_returned_frame_that_was_revoked_is_not_entered),
 	VMTEST(a_returned_pfn_that_was_revoked_is_not_entered),
 	VMTEST(an_install_that_was_revoked_is_not_made),
+	VMTEST(an_installed_pfn_that_was_revoked_is_not_entered),
+	VMTEST(under_the_drivers_own_lock),
 	VMTEST(revoke_is_exact),
 	VMTEST(a_neighbour_in_the_run_is_not_entered),
 	VMTEST(losing_every_race_ends),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * drivers/special on the simulated machine: memory that is cached, uncached, and adds.  The device's pages have a second
- * address there, at which a load adds 1 and gives what was there.
+ * drivers/special on the simulated machine: memory that is cached, uncached, and adds.  The device's pages have a
+ * second address there, at which a load adds 1 and gives what was there.
  */
 #include <pthread.h>
 #include "rig.h"
@@ -175,17 +175,25 @@ static void a_view_that_cannot_be_left(void)
 	}
 }
 
-/* On its way from one view to another it is in none, and who asks then waits. */
-static void in_between(void *self, struct vmf_space *space, uint64_t va, uint64_t pages)
+static void *third_view(void *times)
 {
 	struct vmf_trap trap = { .va = at(VMF_SPECIAL_FETCHOP, 0), .access = VMF_R };
 	struct vmf_ticket ticket = { 0 };
-	unsigned *times = self;
 
-	(void)va, (void)pages;
-	++*times;
-	CHECK_RESULT(vmf_handle(space, &trap, &ticket), VMF_RETRY, VMF_WHY_IO);
-	vmf_ticket_drop(space, &ticket);
+	++*(unsigned *)times;
+	CHECK_RESULT(vmf_handle(t.rig.space, &trap, &ticket), VMF_RETRY, VMF_WHY_IO);
+	vmf_ticket_drop(t.rig.space, &ticket);
+	return NULL;
+}
+
+/* On its way from one view to another it is in none, and another thread that asks then has to wait. */
+static void in_between(void *times, struct vmf_space *space, uint64_t va, uint64_t pages)
+{
+	pthread_t thread;
+
+	(void)space, (void)va, (void)pages;
+	CHECK(!pthread_create(&thread, NULL, third_view, times));
+	pthread_join(thread, NULL);
 }
 
 static void on_its_way(void)

@@ -145,11 +145,59 @@ static void poisoned_is_not(void)
 		char *at = rig_map(&r, o, 0, PAGES, VMF_R | VMF_W);
 
 		CHECK_EQ(rig_load(at, &c), SIGBUS);
-		if (pagemap_known(&r))
+		if (pagemap_known(&r)) {
 			CHECK_ERR(take(&r, at, page), -VMF_EFAULT);
-		CHECK_EQ(vmf_peek(r.space, (vmf_va)at, &c, 1), -VMF_EIO);
+			CHECK_EQ(vmf_peek(r.space, (vmf_va)at, &c, 1), -VMF_EIO);
+		}
 		rig_unmap(&r, at, PAGES);
 		vmf_object_put(o);
+	}
+}
+
+/* ---------------------------------------------------------------------------------- attaching, undone */
+
+/* The window is mapped and registered before it turns out that there is no such node. */
+static int map_nowhere(struct rig *r, struct vmf_object *o, unsigned flags)
+{
+	struct vmf_map m = { .size = sizeof(m), .flags = flags, .pages = PAGES, .prot = VMF_R | VMF_W,
+		.node = VMF_NODE_BIND(60) };
+	vmf_va at;
+
+	return vmf_map(r->space, o, &m, &at);
+}
+
+static void undone_later(struct rig *r, unsigned flags, unsigned call)
+{
+	struct vmf_object *o = object(r, &zero_ops, NULL);
+	long before;
+
+	rig_unmap(r, rig_map(r, o, flags, PAGES, VMF_R | VMF_W), PAGES);
+	before = atomic_load(&failcalls_bytes);
+	fail(call, 1, ENOMEM, true);
+	CHECK(map_nowhere(r, o, flags) < 0);
+	CHECK(map_nowhere(r, o, flags) < 0);
+	CHECK(failing_hit());
+	failing_stop();
+	CHECK(atomic_load(&failcalls_bytes) >= before + 2l * PAGES * PAGE);
+	rig_unmap(r, rig_map(r, o, flags, PAGES, VMF_R | VMF_W), PAGES);
+	CHECK_EQ(atomic_load(&failcalls_bytes), before);
+	vmf_object_put(o);
+}
+
+/* What the kernel does not take back at once, it is asked to take back later. */
+static void addresses_come_back(void)
+{
+	static const unsigned flags[] = { VMF_SHARED, 0 };
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		bool traps = vmf_linux_lacks(r.space) & RIG_TRAPS;
+
+		for (unsigned i = 0; i < 2; i++) {
+			undone_later(&r, flags[i], MUNMAP);
+			if (!traps)
+				undone_later(&r, flags[i], UFFD_UNREGISTER);
+		}
 	}
 }
 
@@ -157,6 +205,7 @@ int main(int argc, char **argv)
 {
 	static const struct vmtest tests[] = {
 		VMTEST(swapped_is_there), VMTEST(nobody_can_say), VMTEST(no_access_is_there), VMTEST(poisoned_is_not),
+		VMTEST(addresses_come_back),
 	};
 
 	rig_catching();

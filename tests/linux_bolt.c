@@ -395,7 +395,8 @@ static void reclaim_(void *arg)
 	struct testback b;
 	struct vmf_object *o;
 	struct rig r;
-	struct vmf_map m = { .size = sizeof(m), .flags = VMF_SHARED, .pages = 2, .off = 3, .prot = VMF_R, .action = VMF_BOLT };
+	struct vmf_map m = { .size = sizeof(m), .flags = VMF_SHARED, .pages = 2, .off = 3, .prot = VMF_R,
+			     .action = VMF_BOLT };
 	bool bytes;
 	char *all;
 	vmf_va at;

@@ -223,7 +223,7 @@ static void look(const struct mapped *m, uint64_t page)
 /* A mark for each source, way and mode, so that who is at the other end can tell that each of them got there. */
 static void mark(const struct mapped *m, uint64_t page, unsigned way)
 {
-	unsigned k = 16 + ((unsigned)(m->s - source) * 3 + way) * 2 + m->r.mode;
+	unsigned k = 16 + ((unsigned)(m->s - source) * 4 + way) * 2 + m->r.mode;
 	uint32_t value = 0x67000000u | k << 16 | (uint32_t)page;
 
 	if (!m->s->writes)
@@ -276,6 +276,49 @@ static void a_fault_brings_a_run(void)
 		}
 		CHECK_EQ(rig_stats(&m.r).entered, m.s->pages);
 		CHECK_EQ(rig_stats(&m.r).faults, m.s->pages / 16);
+	}
+}
+
+static enum vmf_code frames_nopage(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	const struct vmf_devmem *d = req->object_priv;
+
+	ans->frames[0] = vmf_phys_frame(req->port, (vmf_pfn){ d->first.n + req->off });
+	ans->n = 1;
+	return ans->frames[0] ? VMF_OK : VMF_OOM;
+}
+
+static void disown(struct mapped *m)
+{
+	int err;
+
+	CHECK_SOON((err = vmf_phys_disown(m->r.port, m->d.first)) != -VMF_EBUSY);
+	CHECK_ERR(err, 0);
+}
+
+/* With descriptors the device's pages are frames: counted, and handed over by nopage. */
+static void counted(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = frames_nopage };
+	struct vmf_object *o;
+	struct mapped m;
+
+	EACH(&m, 0, false) {
+		CHECK_ERR(vmf_phys_adopt(m.r.port, m.d.first, m.s->pages), 0);
+		CHECK_ERR(vmf_object_create(m.r.port, &o, &ops, &m.d, m.s->pages), 0);
+		m.at = rig_map_as(&m.r, o, (struct vmf_map){ .flags = VMF_SHARED | VMF_MIXED, .pages = m.s->pages,
+							     .prot = (uint8_t)may(m.s), .attr = m.d.attr });
+		for (uint64_t i = 0; i < m.s->pages; i++) {
+			look(&m, shuffled(m.s, i));
+			mark(&m, shuffled(m.s, i), 3);
+		}
+		CHECK_EQ(rig_stats(&m.r).faults, m.s->pages);
+		CHECK_ERR(vmf_phys_disown(m.r.port, m.d.first), -VMF_EBUSY);
+		rig_unmap(&m.r, m.at, m.s->pages);
+		vmf_object_put(o);
+		disown(&m);
+		map_source(&m);
+		look(&m, 1);
 	}
 }
 
@@ -511,8 +554,8 @@ static void the_other_end_answers(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(touched_in_any_order), VMTEST(mapped_at_once), VMTEST(a_fault_brings_a_run), VMTEST(revoked),
-	VMTEST(revoked_in_use), VMTEST(past_the_end), VMTEST(past_the_end_at_once), VMTEST(attributes),
+	VMTEST(touched_in_any_order), VMTEST(mapped_at_once), VMTEST(a_fault_brings_a_run), VMTEST(counted),
+	VMTEST(revoked), VMTEST(revoked_in_use), VMTEST(past_the_end), VMTEST(past_the_end_at_once), VMTEST(attributes),
 	VMTEST(as_the_kernel_says), VMTEST(a_second_view_is_as_the_first), VMTEST(memory_of_the_kernels),
 	VMTEST(the_other_end_answers),
 };

@@ -632,6 +632,29 @@ static void refused(void)
 	}
 }
 
+/* An older kernel, or none of it. */
+static void not_everywhere(void)
+{
+	static const char *const without[] = { "userfaultfd", "missing_hugetlbfs", "poison" };
+	struct vmf_object *o;
+	struct rig r;
+
+	for (unsigned i = 0; i < 3; i++) {
+		setenv("VMF_WITHOUT", without[i], 1);
+		BOTH_MODES(&r) {
+			const struct vmf_map m = huge_map(1);
+			bool there = i == 2 && m_ == VMF_IN_CONTEXT;
+			vmf_va at;
+
+			o = zeroes(&r, 1);
+			CHECK_ERR(vmf_map(r.space, o, &m, &at), there ? 0 : -VMF_ENOSYS);
+			CHECK(!there || *(volatile char *)at == 0);
+			vmf_object_put(o);
+		}
+	}
+	unsetenv("VMF_WITHOUT");
+}
+
 /* ------------------------------------------------------------------------------------------------------ nodes */
 
 /* <linux/mempolicy.h> */
@@ -684,7 +707,8 @@ static const struct vmtest tests[] = {
 	VMTEST(mapped_anew_in_base_pages), VMTEST(anew_while_many_touch_it),
 	VMTEST(nothing_is_lost_that_is_there), VMTEST(whoever_is_late_asks_again), VMTEST(a_real_segv), VMTEST(cut_at_blocks_only),
 	VMTEST(protected), VMTEST(one_fails), VMTEST(what_is_removed_reads_zero), VMTEST(children_do_not_inherit),
-	VMTEST(read_by_a_system_call), VMTEST(refused), VMTEST(policies),
+	VMTEST(read_by_a_system_call), VMTEST(refused), VMTEST(not_everywhere),
+	VMTEST(policies),
 };
 
 static int cases(int argc, char **argv)

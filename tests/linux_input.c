@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Bad input to the calls of linux.h: NULL, of no length, wrapping, past the end, structs that are too short or too long,
- * descriptors of the wrong kind.  Each gives the error that its header says, and nothing has changed: no counter, no
- * area, no page, no descriptor.  (vmfault.h and host.h: core_input.)
+ * Bad input to the calls of linux.h: NULL, of no length, wrapping, past the end, structs that are too short or too
+ * long, descriptors of the wrong kind.  Each gives the error that its header says, and nothing has changed: no
+ * counter, no area, no page, no descriptor.  (vmfault.h and host.h: core_input.)
  */
 #include <dirent.h>
 #include <fcntl.h>

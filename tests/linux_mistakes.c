@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A driver's mistakes in a Linux process, in each mode and kind of window: a SIGBUS with a reason, and the page works as
- * soon as the answer is right; a strict port says what it was, and the process ends there.
+ * A driver's mistakes in a Linux process, in each mode and kind of window: a SIGBUS with a reason, and the page works
+ * as soon as the answer is right; a strict port says what it was, and the process ends there.
  */
 #include "linuxrig.h"
 #include "dying.h"
@@ -88,7 +88,11 @@ static void each_is_a_sigbus_with_a_reason(void)
 		if (k.m->code[k.store] != VMF_OK)
 			CHECK_SOON(rig_stats(&p.r).failed >= 1);
 		CHECK_EQ(p.w.asked, 1);
-		CHECK_EQ(rig_load(page, &c), k.m->nopfn ? SIGBUS : 0);
+		/* ... and a later one may be told of the failure. */
+		if (k.m->there && !in_context(&p.r))
+			CHECK_SOON(!rig_load(page, &c));
+		else
+			CHECK_EQ(rig_load(page, &c), k.m->nopfn ? SIGBUS : 0);
 		if (k.m->nopfn)
 			CHECK_EQ(vmf_fault_why(page).why, VMF_WHY_EOF);
 		place_close(&p);
@@ -103,6 +107,8 @@ static void make_it(const void *arg)
 	alarm(10);
 	place_open(&p, *(const struct kind *)arg, true);
 	(void)rig_load((char *)wrong_page(&p.w), &c);
+	if (p.w.mistake->there) /* a server may still be about to say it */
+		CHECK_SOON(rig_stats(&p.r).failed >= 1);
 }
 
 static void a_strict_port_says_it(void)
@@ -118,7 +124,27 @@ static void a_strict_port_says_it(void)
 	}
 }
 
+#ifdef VMF_DEBUG
+static enum vmf_code reads_its_own(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	(void)*(volatile char *)req->va;
+	return wrong_right(req, ans);
+}
+
+/* A plain load, in the handler: with threads it is the port that finds it out. */
+static void a_handler_that_reads_its_own_area(void)
+{
+	static const struct mistake m = { "reads its own area", .nopage = reads_its_own };
+
+	for (unsigned mode = VMF_THREADED; mode <= VMF_IN_CONTEXT; mode++)
+		dying_says(make_it, &(struct kind){ &m, mode, VMF_BY_OFFSET }, "a driver's mistake", " own ");
+}
+#endif
+
 static const struct vmtest tests[] = {
+#ifdef VMF_DEBUG
+	VMTEST(a_handler_that_reads_its_own_area),
+#endif
 	VMTEST(each_is_a_sigbus_with_a_reason),
 	VMTEST(a_strict_port_says_it),
 };

@@ -279,12 +279,15 @@ static void between_memory_and_device(void)
 
 /* The revoke comes between the driver's answer and the entry: the driver itself does it. */
 static struct { struct device d; atomic_uint n; bool done; } between;
+static pthread_mutex_t own_lock = PTHREAD_MUTEX_INITIALIZER; /* the driver's */
 
 static void *revoke_page(void *arg)
 {
 	(void)arg;
+	pthread_mutex_lock(&own_lock);
 	between.d.shift = 7;
 	CHECK_ERR(vmf_revoke(between.d.object, 0, 1), 0);
+	pthread_mutex_unlock(&own_lock);
 	return NULL;
 }
 
@@ -300,22 +303,39 @@ static enum vmf_code revokes_itself(const struct vmf_req *req, struct vmf_ans *a
 	return code;
 }
 
+/* The same, and the driver itself enters what it decided on. */
+static enum vmf_code installs_what_was_revoked(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	struct vmf_result result;
+
+	if (revokes_itself(req, ans) != VMF_OK)
+		return VMF_RETRY;
+	result = vmf_install_pfns(req, req->off, ans->pfn, 1, ans->attr, req->prot);
+	CHECK_EQ(result.code, between.n == 1 ? VMF_RETRY : VMF_OK);
+	CHECK_EQ(result.why, between.n == 1 ? VMF_WHY_RACE : VMF_WHY_NONE);
+	return result.code == VMF_RETRY ? VMF_RETRY : VMF_DONE;
+}
+
 static void revoked_before_the_entry(void)
 {
-	static const struct vmf_ops ops = { .size = sizeof(ops), .nopfn = revokes_itself };
+	static const struct vmf_ops ops[] = {
+		{ .size = sizeof(ops[0]), .nopfn = revokes_itself },
+		{ .size = sizeof(ops[0]), .fault = installs_what_was_revoked },
+	};
 	struct rig r;
 
-	BOTH_MODES(&r) {
-		char *a;
+	for (unsigned how = 0; how < 2; how++)
+		BOTH_MODES(&r) {
+			char *a;
 
-		between.n = 0;
-		device_open(&r, &between.d, &ops);
-		a = rig_map(&r, between.d.object, VMF_SHARED, PAGES, VMF_R);
-		CHECK_EQ(word(a, 0, 1), 7);
-		CHECK_EQ(between.n, 2);
-		CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RACE], 1);
-		vmf_object_put(between.d.object);
-	}
+			between.n = 0;
+			device_open(&r, &between.d, &ops[how]);
+			a = rig_map(&r, between.d.object, VMF_SHARED, PAGES, VMF_R);
+			CHECK_EQ(word(a, 0, 1), 7);
+			CHECK_EQ(between.n, 2);
+			CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RACE], 1);
+			vmf_object_put(between.d.object);
+		}
 }
 
 static struct device waited;

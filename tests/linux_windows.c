@@ -215,6 +215,87 @@ static void full_table(void)
 	rig_close(&r);
 }
 
+static bool has_area(struct rig *r, const char *at)
+{
+	struct vmf_area *a = vmf_area_find(r->space, (vmf_va)at);
+
+	vmf_area_put(a);
+	return a;
+}
+
+/* Nobody knows these pages any more, and nobody sees anything there. */
+static void pages_lost(struct rig *r, char *at, unsigned pages)
+{
+	for (unsigned i = 0; i < pages; i++) {
+		struct vmf__window w;
+		char c;
+
+		CHECK_SOON(!has_area(r, at + i * PAGE));
+		CHECK(!vmf__window_find((uintptr_t)at + i * PAGE, &w));
+		CHECK(rig_load(at + i * PAGE, &c) != 0);
+	}
+}
+
+static void pages_kept(char *at, unsigned pages, char first)
+{
+	CHECK_EQ(at[0], first);
+	for (unsigned i = 1; i < pages; i++)
+		CHECK_EQ(at[i * PAGE], 0);
+}
+
+#define FAR ((char *)0x200000000000)
+
+static void full_of_events(struct rig *r, unsigned flags)
+{
+	static const struct vmf_ops zeroes = { .size = sizeof(zeroes) };
+	struct vmf__extent *x = vmf__extent_new(vmf__linux_of(r->port), VMF__W_SHARED, false, 1);
+	struct vmf_object *o;
+	char *hole, *whole, *part;
+
+	CHECK_ERR(vmf_object_create(r->port, &o, &zeroes, NULL, 24), 0);
+	hole = rig_map(r, o, flags, 8, VMF_R | VMF_W);
+	whole = rig_map_as(r, o, (struct vmf_map){ .flags = flags, .off = 8, .pages = 8, .prot = VMF_R | VMF_W });
+	part = rig_map_as(r, o, (struct vmf_map){ .flags = flags, .off = 16, .pages = 8, .prot = VMF_R | VMF_W });
+	hole[0] = whole[0] = part[0] = 'a';
+	hole[4 * PAGE] = part[3 * PAGE] = part[5 * PAGE] = 'b';
+	fill_table(x);
+	/* The end can go without a cut; then there is none for a hole. */
+	CHECK(!munmap(hole + 7 * PAGE, PAGE));
+	pages_lost(r, hole + 7 * PAGE, 1);
+	CHECK_EQ(hole[4 * PAGE], 'b');
+	CHECK(!munmap(hole + 2 * PAGE, PAGE));
+	pages_lost(r, hole + 2 * PAGE, 5);
+	pages_kept(hole, 2, 'a');
+	/* What goes makes room for where it comes. */
+	CHECK(mremap(whole, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR) == FAR);
+	CHECK_SOON(has_area(r, FAR));
+	pages_kept(FAR, 8, 'a');
+	CHECK(mremap(part + 2 * PAGE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR + 64 * PAGE) == FAR + 64 * PAGE);
+	pages_lost(r, part + 2 * PAGE, 6);
+	pages_lost(r, FAR + 64 * PAGE, 2);
+	pages_kept(part, 2, 'a');
+	CHECK_ERR(vmf__window_drop(&locals[0], BASE, UINTPTR_MAX), 0);
+	rig_unmap(r, hole, 2);
+	rig_unmap(r, FAR, 8);
+	rig_unmap(r, part, 2);
+	vmf_object_put(o);
+	CHECK(!munmap(hole + 3 * PAGE, 4 * PAGE) && !munmap(part + 4 * PAGE, 4 * PAGE) && !munmap(FAR + 64 * PAGE, 2 * PAGE));
+}
+
+/* The application's own munmap() and mremap() are not asked whether there is room. */
+static void full_of_what_happens(void)
+{
+	struct rig r;
+
+	if (rig_lacks(VMF_THREADED, RIG_TRAPS))
+		return;
+	rig_catching();
+	BOTH_MODES(&r) {
+		full_of_events(&r, VMF_SHARED);
+		full_of_events(&r, 0);
+	}
+}
+
 /* Where the RAM of a port is. */
 static vmf_pfn ram_of(const struct vmf__linux *p)
 {
@@ -255,7 +336,7 @@ static void filled_in_part(void)
 }
 
 static const struct vmtest tests[] = {
-	VMTEST(random_changes), VMTEST(full_table), VMTEST(filled_in_part),
+	VMTEST(random_changes), VMTEST(full_table), VMTEST(full_of_what_happens), VMTEST(filled_in_part),
 	VMTEST(sixty_thousand),
 };
 VMTEST_MAIN(tests, 100)

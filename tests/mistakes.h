@@ -218,7 +218,8 @@ static const struct mistake mistakes[] = {
 	{ "done, and not installed", .fault = done_without_a_page, IS_DRIVER, .said = "was not installed" },
 	{ "nobody left to ask", .fault = nobody_left, IS_DRIVER, .said = "no other operation" },
 	{ "no answer at all", .nopage = no_answer, IS_DRIVER, .said = "cannot give" },
-	{ "more than the area allows", .nopage = more_than_the_area_allows, IS_DRIVER, .said = "more than the area allows" },
+	{ "more than the area allows", .nopage = more_than_the_area_allows, IS_DRIVER,
+	  .said = "more than the area allows" },
 };
 #define MISTAKES (sizeof(mistakes) / sizeof(mistakes[0]))
 

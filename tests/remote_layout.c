@@ -5,6 +5,7 @@
 #include "remotetest.h"
 
 #define PAGES 256u
+#define WP_UNPOPULATED (1u << 13) /* a feature, since Linux 6.4 */
 
 static const struct bed_config plain = {
 	.client = { .pages = PAGES,

@@ -20,7 +20,7 @@ struct bad {
 static const struct bad bads[] = {
 	{ R("@," MEMORY ",\"offset\":0"), NONE, "no descriptor came with the message" },
 	{ R("@," MEMORY ",\"offset\":0"), TWO, "2 descriptors came with the message" },
-	{ R("@," MEMORY ",\"offset\":0"), MANY, "too many descriptors" },
+	{ R("@," MEMORY ",\"offset\":0"), MANY, "40 descriptors came with the message" },
 	{ R("@," MEMORY ",\"offset\":0"), A_FILE, "not a userfaultfd" },
 	{ R("@," MEMORY ",\"offset\":0"), A_PIPE, "not a userfaultfd" },
 	{ R("@," MEMORY ",\"offset\":0"), A_SOCKET, "not a userfaultfd" },
@@ -328,6 +328,103 @@ static void too_many_files(void)
 		run_out_of_files(left);
 }
 
+/* What it has sent lies in the socket, unread, and that was its only descriptor.  It must not read zeroes: it is kept
+ * waiting, or killed. */
+struct unread { const char *first; bool file_first; };
+
+static int unread_client(void *arg)
+{
+	const struct unread *u = arg;
+	struct guest g;
+	int fd;
+
+	CHECK(guest_memory(&g, BYTES, PAGE));
+	CHECK_EQ(kill(s.pid, SIGSTOP), 0);
+	guest_dial(&g, s.sock);
+	fd = open(s.image, O_RDONLY | O_CLOEXEC);
+	if (u->file_first)
+		guest_send(g.sock, u->first, strlen(u->first), &fd, 1);
+	guest_hello(&g, 0);
+	close(g.uffd);
+	CHECK_EQ(write(good_end[1], "1", 1), 1);
+	CHECK(guest_closed(g.sock, 9000));
+	return guest_peek(&g, 0) == 0 ? 7 : 0;
+}
+
+static pid_t unread_start(const struct unread *u)
+{
+	pid_t pid;
+	char c;
+
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
+	pid = client_fork(unread_client, (void *)(uintptr_t)u);
+	CHECK_EQ(read(good_end[0], &c, 1), 1);
+	return pid;
+}
+
+static void queued_behind_a_bad_one(void)
+{
+	static const struct unread u = { "{}", true };
+	pid_t pid;
+
+	serve_open(&s);
+	image_make(s.image, 0, IMAGE_PAGES);
+	SERVE_START(&s, NULL);
+	pid = unread_start(&u);
+	CHECK_EQ(kill(s.pid, SIGCONT), 0);
+	serve_says(s.err, "refused: ");
+	usleep(300000);
+	if (waitpid(pid, NULL, WNOHANG))
+		vmtest_fail("a refused client went on with memory that nobody served");
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(client_wait(pid), 128 + SIGKILL);
+	CHECK_EQ(serve_stop(&s), 0);
+	serve_close(&s);
+}
+
+static void queued_where_files_run_out(void)
+{
+	static const struct unread u = { NULL, false };
+	struct rlimit few = { 0, 4096 };
+
+	for (unsigned left = 0; left < 3; left++) {
+		pid_t pid;
+
+		serve_open(&s);
+		image_make(s.image, 0, IMAGE_PAGES);
+		SERVE_START(&s, NULL);
+		few.rlim_cur = files_of(s.pid) + left;
+		pid = unread_start(&u);
+		CHECK_EQ(prlimit(s.pid, RLIMIT_NOFILE, &few, NULL), 0);
+		CHECK_EQ(kill(s.pid, SIGCONT), 0);
+		CHECK_EQ(client_wait(pid), 128 + SIGKILL);
+		serve_says(s.err, "so it was killed");
+		serve_says(s.err, "too many open files");
+		CHECK_EQ(serve_stop(&s), 0);
+		serve_close(&s);
+	}
+}
+
+/* The signal to end is there when the connection is, and is looked at first. */
+static void queued_when_it_ends(void)
+{
+	static const struct unread u = { NULL, false };
+	int code;
+	pid_t pid;
+
+	serve_open(&s);
+	image_make(s.image, 0, IMAGE_PAGES);
+	SERVE_START(&s, NULL);
+	pid = unread_start(&u);
+	CHECK_EQ(kill(s.pid, SIGTERM), 0);
+	CHECK_EQ(kill(s.pid, SIGCONT), 0);
+	code = client_wait(pid);
+	CHECK(code == 128 + SIGKILL);
+	serve_says(s.err, "no new clients; it holds a descriptor, so it was killed");
+	CHECK_EQ(serve_wait(&s), 0);
+	serve_close(&s);
+}
+
 /* A connection that says nothing and goes away is a look at whether somebody is there, not an error. */
 static void a_look(void)
 {
@@ -346,7 +443,8 @@ static void a_look(void)
 
 static const struct vmtest tests[] = {
 	VMTEST(beside_a_good_one), VMTEST(refused_reads_no_zeroes), VMTEST(bad_second_message),
-	VMTEST(too_many_files), VMTEST(a_look),
+	VMTEST(too_many_files), VMTEST(a_look), VMTEST(queued_behind_a_bad_one), VMTEST(queued_where_files_run_out),
+	VMTEST(queued_when_it_ends),
 };
 
 int main(int argc, char **argv)

@@ -28,7 +28,7 @@
  * pages that were moved show the device until the application unmaps them, whatever is revoked.)
  *
  * Huge pages: an area without VMF_SHARED with map.order 9 is made of 2 MiB pages out of the system's pool (-VMF_ENOSYS:
- * no userfaultfd for them; before 6.6 also in threaded spaces).  They are reserved when it is mapped (-VMF_ENOMEM: the
+ * other orders; shared areas; no userfaultfd for such pages; before 6.6 threaded spaces).  They are reserved when it is mapped (-VMF_ENOMEM: the
  * pool has too few), so a fault finds one, except on a node that VMF_NODE_BIND() names.  Length, offset and address are
  * multiples of 512 pages, and it is unmapped and protected block by block (-VMF_EINVAL).  The object has no operations
  * (zeroes), a driver, or is VMF_STREAM.  Where a driver answers VMF_FALLBACK the absent block is mapped anew, in base

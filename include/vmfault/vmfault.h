@@ -127,7 +127,13 @@ char *vmf_result_str(struct vmf_result, char *buf, size_t n);
 /* ----------------------------------------------------------------------------------------- attributes */
 
 /* How memory is accessed.  `type`s are partially ordered (vmf_attr_covers); `port` bits only travel through
- * the core, which compares them for equality.  `strengthen`: a stronger type than asked for will do. */
+ * the core, which compares them for equality.  `strengthen`: a stronger type than asked for will do.
+ *
+ * A page has one set of attributes at a time, wherever it is shown.  RAM (an object's segment, and bytes given by copy:
+ * WB) has that of its range.  Of device memory the first who shows a page raw decides, within what its range demands,
+ * until vmf_revoke() or the end of the object's last area; areas mapped VMF_RAW as long as they are there.  Who wants
+ * something else is refused (SIGBUS/ATTR, of vmf_map() -VMF_EPERM), or given what is there, if that covers it and
+ * `strengthen` says so. */
 enum vmf_type { VMF_WB, VMF_WT, VMF_WC, VMF_UC, VMF_DEVICE };
 struct vmf_attr {
 	uint8_t type, strengthen;
@@ -151,13 +157,15 @@ struct vmf_range {
 	uint8_t kind, node, zero[2];
 	vmf_pfn first;
 	uint64_t pages;
-	struct vmf_attr attr; /* DEVICE: the weakest attributes that a mapping may have */
+	/* RAM: the attributes of its frames, wherever they are shown; DEVICE, RESERVED: the weakest that a page may be shown
+	 * with (see struct vmf_attr) */
+	struct vmf_attr attr;
 };
 /* Add a range to the memory map; what no range covers is a hole.  RAM: descriptors are allocated here (16 bytes
  * a page) and the pages are free.  -VMF_EEXIST: overlaps another; -VMF_EINVAL: empty or wraps; -VMF_ENOMEM. */
 int vmf_phys_add(struct vmf_port *, const struct vmf_range *);
-/* Take the range that starts at `first` away again.  -VMF_EBUSY: some frame is in use (then nothing happens);
- * -VMF_EINVAL: no range starts there.  The caller has revoked raw mappings of a DEVICE range. */
+/* Take the range that starts at `first` away again.  -VMF_EBUSY: some frame is in use, or a page of it is shown raw
+ * (vmf_revoke() it; then nothing happens); -VMF_EINVAL: no range starts there. */
 int vmf_phys_remove(struct vmf_port *, vmf_pfn first);
 enum vmf_kind vmf_phys_kind(struct vmf_port *, vmf_pfn); /* => any lock */
 
@@ -293,9 +301,10 @@ struct vmf_req {
 /* Fault-time locking of an entry in place. */
 enum vmf_bolt { VMF_UNBOLTED, VMF_BOLT_TRY /* if there is a bolt left */, VMF_BOLT_MUST /* or SIGBUS/BOLTS */ };
 /* An answer; the core has set frames, max, first = req->off, prot = req->prot, attr = the area's, all else 0.
- * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered.
- * With req->order: n is 1, frames[0] is of that order, or a higher one, of which page `off mod 2^its order` is shown
- * as one base page where the whole does not fit; first is ignored. */
+ * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered, and if some of the
+ * others cannot be shown (attributes, a policy, poison) only the page is.
+ * With req->order: n is 1, and first is ignored; frames[0] is of that order.  Where map.order is not 0 it may also be of
+ * a higher one than is asked for, base pages included: its page `off mod 2^its order` is shown, as a base page. */
 struct vmf_ans {
 	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK only, one reference each passes to the core */
 	uint32_t max, n;           /* n: at most max, which for nopfn is VMF_RUN_MAX */

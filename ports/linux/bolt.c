@@ -17,6 +17,7 @@
 
 static size_t bitmap_bytes(uint64_t pages) { return (pages + 63) / 64 * sizeof(uint64_t); }
 
+/* By system calls: under a sanitizer the C library's functions do nothing. */
 static int lock_pages(uintptr_t va, uint64_t pages)
 {
 	return syscall(SYS_mlock2, va, pages << VMF__SHIFT, ONFAULT) ? -VMF_ENOSPC : 0;
@@ -35,7 +36,8 @@ static _Atomic uint64_t *bitmap(struct vmf__extent *x)
 
 	if (bits)
 		return bits;
-	mine = mmap(NULL, bitmap_bytes(x->pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	mine = mmap(NULL, bitmap_bytes(x->pages), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		    -1, 0);
 	if (mine == MAP_FAILED)
 		return NULL;
 	if (atomic_compare_exchange_strong(&x->locked, &bits, mine))
@@ -78,7 +80,7 @@ int vmf__unbolt_step(const struct vmf__window *w, unsigned arg)
 			va += (64 - page % 64) << VMF__SHIFT;
 			continue;
 		}
-		if (is_locked(w->extent, page) && munlock((void *)va, VMF__PAGE) && errno != ENOMEM)
+		if (is_locked(w->extent, page) && syscall(SYS_munlock, va, VMF__PAGE) && errno != ENOMEM)
 			err = vmf__err(errno);
 		atomic_fetch_and_explicit(&bits[page / 64], ~(UINT64_C(1) << (page % 64)), memory_order_relaxed);
 		va += VMF__PAGE;

@@ -19,11 +19,16 @@
 
 #define BATCH 64u
 #define QUIET_NS 100000u
+#define ZAP_TRIES 200u
 
+#define LOST (3 * BATCH) /* by one event three windows at most */
+
+struct lost { uintptr_t va, end; uint8_t kind; };
 struct batch {
 	struct uffd_msg msg[BATCH];
-	struct vmf__news layout[BATCH]; /* to 0: unmapped */
-	unsigned layouts;
+	struct vmf__news layout[BATCH + LOST]; /* to 0: unmapped */
+	struct lost lost[LOST]; /* the table had no room for these */
+	unsigned layouts, losts, told;
 };
 
 static void each_removed(const struct vmf__window *w, uintptr_t start, uintptr_t end)
@@ -47,27 +52,102 @@ static void apply_remove(struct vmf__local *local, uintptr_t start, uintptr_t en
 			each_removed(&w, start, end);
 }
 
+/* ---------------------------------------------------------------------------------------- a full table */
+
+static void lose(struct batch *b, const struct vmf__window *w)
+{
+	if (b->losts < LOST)
+		b->lost[b->losts++] = (struct lost){ w->va, w->end, w->kind };
+	else
+		w->local->kept = true;
+}
+
+/* What is lost may have been unmapped since, and be somebody else's. */
+static void lost_no_more(struct vmf__local *local, struct batch *b, uintptr_t va, uintptr_t end)
+{
+	for (unsigned i = 0; i < b->losts; i++) {
+		struct lost *l = &b->lost[i];
+
+		if (end <= l->va || va >= l->end)
+			continue;
+		local->kept |= va > l->va && end < l->end;
+		if (va <= l->va)
+			l->va = end < l->end ? end : l->end;
+		else
+			l->end = va;
+	}
+}
+
+/* Nobody will be told what becomes of them, so they are shut.  What was absent there never reads zero; where the kernel
+ * has no room for another mapping either, because it stays registered: whoever touches it gets a SIGBUS.  As with
+ * other zaps a layout that changes without a pause is not waited for longer than 10 ms. => gate closed */
+static void shut_lost(struct vmf__local *local, const struct batch *b)
+{
+	for (unsigned i = 0; i < b->losts; i++) {
+		const struct lost *l = &b->lost[i];
+
+		if (l->va >= l->end)
+			continue;
+		for (unsigned tries = 0; tries < ZAP_TRIES && vmf__uffd_changing(local->fd[l->kind]); tries++)
+			(void)vmf__wait(local->port, NULL, 0, 50000, false);
+		if (mprotect((void *)l->va, l->end - l->va, PROT_NONE))
+			local->kept = true;
+		if (l->kind == VMF__W_SHARED)
+			(void)vmf__zap((void *)l->va, l->end - l->va);
+	}
+}
+
+static void gone(struct vmf__local *local, struct batch *b, uintptr_t va, uintptr_t end)
+{
+	struct vmf__window lost;
+
+	if (vmf__window_gone(local, va, end, &lost))
+		lose(b, &lost);
+}
+
+/* ---------------------------------------------------------------------------------------------- events */
+
+static void move_window(struct vmf__local *local, struct batch *b, const struct vmf__window *from, uintptr_t by)
+{
+	struct vmf__window w = *from;
+
+	w.va += by;
+	w.end += by;
+	if (vmf__window_add(&w)) {
+		/* Perhaps there is room when it has gone from where it was. */
+		vmf__extent_keep(w.extent);
+		gone(local, b, from->va, from->end);
+		if (vmf__window_add(&w))
+			lose(b, &w);
+		vmf__extent_let(w.extent);
+	}
+	if (w.kind == VMF__W_SHARED)
+		(void)vmf__zap((void *)w.va, w.end - w.va);
+}
+
 /* The windows of the old range are now at the new one; what had been there is gone.  Entries on a shared object went
  * with them, and until the core has been told, a revoke or a write-back looks for them in vain: they are forgotten. */
-static void apply_remap(struct vmf__local *local, uintptr_t from, uintptr_t to, uintptr_t bytes)
+static void apply_remap(struct vmf__local *local, struct batch *b, const struct vmf__news *l)
 {
 	struct vmf__window w;
 
-	(void)vmf__window_drop(local, to, to + bytes);
-	for (uintptr_t va = from; va < from + bytes && vmf__window_next(va, &w) && w.va < from + bytes;) {
+	gone(local, b, l->to, l->to + l->bytes);
+	for (uintptr_t va = l->from; va < l->from + l->bytes && vmf__window_next(va, &w) && w.va < l->from + l->bytes;) {
 		uintptr_t next = w.end;
 
 		if (w.local == local) {
-			vmf__window_clip(&w, from, from + bytes);
-			w.va = w.va - from + to;
-			w.end = w.end - from + to;
-			(void)vmf__window_add(&w);
-			if (w.kind == VMF__W_SHARED)
-				(void)vmf__zap((void *)w.va, w.end - w.va);
+			vmf__window_clip(&w, l->from, l->from + l->bytes);
+			move_window(local, b, &w, l->to - l->from);
 		}
 		va = next;
 	}
-	(void)vmf__window_drop(local, from, from + bytes);
+	gone(local, b, l->from, l->from + l->bytes);
+}
+
+static void tell_later(struct vmf__local *local, struct batch *b, const struct vmf__news *l)
+{
+	atomic_fetch_add(&local->changing, 1);
+	b->layout[b->layouts++] = *l;
 }
 
 /* => gate closed */
@@ -82,13 +162,16 @@ static void apply(struct vmf__local *local, struct batch *b, const struct uffd_m
 	case UFFD_EVENT_UNMAP:
 		l.from = (uintptr_t)m->arg.remove.start;
 		l.bytes = (uintptr_t)m->arg.remove.end - l.from;
-		(void)vmf__window_drop(local, l.from, l.from + l.bytes);
+		lost_no_more(local, b, l.from, l.from + l.bytes);
+		gone(local, b, l.from, l.from + l.bytes);
 		break;
 	case UFFD_EVENT_REMAP:
 		l.from = (uintptr_t)m->arg.remap.from;
 		l.to = (uintptr_t)m->arg.remap.to;
 		l.bytes = (uintptr_t)m->arg.remap.len;
-		apply_remap(local, l.from, l.to, l.bytes);
+		lost_no_more(local, b, l.from, l.from + l.bytes);
+		lost_no_more(local, b, l.to, l.to + l.bytes);
+		apply_remap(local, b, &l);
 		break;
 	case UFFD_EVENT_FORK:
 		l.child = vmf__child_seen(local, (int)m->arg.fork.ufd);
@@ -98,8 +181,12 @@ static void apply(struct vmf__local *local, struct batch *b, const struct uffd_m
 	default:
 		return;
 	}
-	atomic_fetch_add(&local->changing, 1);
-	b->layout[b->layouts++] = l;
+	tell_later(local, b, &l);
+	for (; b->told < b->losts; b->told++) {
+		const struct lost *lost = &b->lost[b->told];
+
+		tell_later(local, b, &(struct vmf__news){ .from = lost->va, .bytes = lost->end - lost->va });
+	}
 }
 
 /* An EVENT_FORK comes with a descriptor.  When there is none left, fork() would wait until there is: so one is kept. */
@@ -170,7 +257,7 @@ unsigned vmf__events_drain(struct vmf__local *local, unsigned ready, struct uffd
 	unsigned got = 0, faults = 0;
 	struct batch b;
 
-	b.layouts = 0;
+	b.layouts = b.losts = b.told = 0;
 	vmf__block(NULL);
 	vmf__mutex_take(&local->reading);
 	vmf__gate_close(&local->gate);
@@ -184,6 +271,7 @@ unsigned vmf__events_drain(struct vmf__local *local, unsigned ready, struct uffd
 		else
 			apply(local, &b, &b.msg[i]);
 	}
+	shut_lost(local, &b);
 	vmf__gate_open(&local->gate);
 	tell(local, &b);
 	vmf__mutex_drop(&local->reading);
@@ -212,9 +300,10 @@ static unsigned unread(int fd)
 /* read() hands out faults first.  Should somebody be faster, and an event come: it is dealt with as ever. */
 bool vmf__events_steal(struct vmf__local *local, struct uffd_msg *fault)
 {
-	struct batch b = { .layouts = 0 };
+	struct batch b;
 	bool got = false;
 
+	b.layouts = b.losts = b.told = 0;
 	for (unsigned i = 0; i < 2 && !got; i++) {
 		if (local->fd[i] < 0 || !unread(local->fd[i]))
 			continue;
@@ -225,6 +314,7 @@ bool vmf__events_steal(struct vmf__local *local, struct uffd_msg *fault)
 		got = fault->event == UFFD_EVENT_PAGEFAULT;
 		if (!got)
 			apply(local, &b, fault);
+		shut_lost(local, &b);
 		vmf__gate_open(&local->gate);
 		vmf__unblock(NULL);
 	}

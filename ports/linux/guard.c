@@ -144,6 +144,7 @@ static void look(struct vmf__guard *g)
 		const struct vmf_trap *t = &g->trap[i];
 
 		if (deadlock && server_of(g, t->thread) >= 0) {
+			vmf__mistaken(g->local->port, "a driver's mistake: all handlers wait for memory of their own space");
 			vmf__fault_failed(g->local, t, refused);
 			deadlock = false;
 		} else {

@@ -155,7 +155,9 @@ static bool try(struct vmf__local *local, struct parked *p)
 	struct vmf_result r = { .code = VMF_SIGBUS, .why = VMF_WHY_POLICY };
 
 	vmf__self()->owes_wake = false;
-	if (!vmf__guard_own(local, trap))
+	if (vmf__guard_own(local, trap))
+		vmf__mistaken(local->port, "a driver's mistake: its handler touches memory that its own area shows");
+	else
 		r = vmf_handle(local->space, trap, &p->ticket);
 	switch (r.code) {
 	case VMF_OK:

@@ -14,11 +14,14 @@ enum vmf__wkind {
 	VMF__W_COPY,   /* by copy: anonymous memory, in fd[VMF__W_COPY], the one with EVENT_REMOVE */
 	VMF__W_RAW     /* by offset, with raw pfns: no userfaultfd, see raw.c */
 };
+/* A window that could not be opened, nor unmapped then: nobody can touch it, and it is in no table. */
+struct vmf__shut { uintptr_t va, end; uint8_t kind; bool trap; };
 /* What attach() made, shared by the pieces that it is cut into. */
 struct vmf__extent {
 	struct vmf__linux *port;
 	uint32_t pieces;  /* under the registry's lock */
-	struct vmf__extent *dead;
+	struct vmf__extent *dead;  /* the next one in a list of those that have no pieces */
+	struct vmf__shut shut;
 	uint64_t pages;
 	_Atomic uint64_t *removed; /* COPY: a bit for each page that the application took away: it reads zero */
 	_Atomic bool some_removed;
@@ -83,6 +86,9 @@ int vmf__window_add(const struct vmf__window *);
  * with their last piece / has new protection.  -VMF_ENOMEM: no room for the cuts, nothing has changed. */
 int vmf__window_drop(struct vmf__local *, uintptr_t va, uintptr_t end);
 int vmf__window_prot(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned prot);
+/* What of this local lies in the range has gone, and leaves the table: that does not fail.  true: there was no room for
+ * both pieces that were to stay of a window, so the upper one, *lost, is in the table no more; the caller shuts it. */
+bool vmf__window_gone(struct vmf__local *, uintptr_t va, uintptr_t end, struct vmf__window *lost);
 int vmf__window_order(struct vmf__local *, uintptr_t va, uintptr_t end, unsigned order);
 /* Cuts windows at both ends of the range; after that the three above cannot fail.  0 or -VMF_ENOMEM: nothing has
  * changed. */
@@ -90,6 +96,9 @@ int vmf__window_cut(uintptr_t va, uintptr_t end);
 
 /* NULL: no memory, or no descriptor. */
 struct vmf__extent *vmf__extent_new(struct vmf__linux *, unsigned kind, bool trap, uint64_t pages);
+/* As if there were a piece more / one less, and the last one frees it. */
+void vmf__extent_keep(struct vmf__extent *);
+void vmf__extent_let(struct vmf__extent *);
 void vmf__extent_free(struct vmf__extent *); /* for who never added it; else dropping the last piece does that */
 
 struct vmf__local *vmf__local_take(void); /* zeroed; NULL: too many */
@@ -143,6 +152,7 @@ struct vmf__local {
 	bool user_only, wp;
 	bool closing;              /* for good: what cannot be unmapped is left */
 	bool kept;                 /* ... and could not even be shut: without its userfaultfd it would read zeroes */
+	struct vmf__extent *shut;  /* under the space's lock */
 	bool trap[2];              /* by enum vmf__wkind: such windows have no userfaultfd */
 	bool forbids;              /* threaded, and no poison: see forbid.c */
 	const char *zeroes;        /* 2 MiB of them; there are windows of such pages, or were */
@@ -162,6 +172,8 @@ struct vmf__local {
 extern const struct vmf_pmap_ops vmf__local_ops;
 /* What of this local lies in the range is left for ever, with nobody to touch it. */
 void vmf__windows_leave(struct vmf__local *, uintptr_t va, uintptr_t end);
+/* Tries once more to unmap what is shut; the last time it is left. => the space's lock */
+void vmf__windows_tidy(struct vmf__local *, bool last);
 /* Forgets entries.  What the application has locked in memory (mlockall) is not spared: the frame stays, the entry
  * goes.  0, -VMF_EBUSY or another error. */
 int vmf__zap(void *at, size_t bytes);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Is what is mapped somewhere still ours?  Windows with raw pfns have no userfaultfd that would tell us of the
- * application's own munmap(), so before one of them is mapped anew, or unmapped, the kernel is asked (Linux 6.11): ours are
- * shared mappings of files, and what the application gets from malloc(), as a stack, or with a library is not.  What is
- * unmapped between the look and the mapping is hit nevertheless.
+ * application's own munmap(), so before one of them is mapped anew, or unmapped, the kernel is asked (Linux 6.11):
+ * ours are shared mappings of files, and what the application gets from malloc(), as a stack, or with a library is
+ * not.  What is unmapped between the look and the mapping is hit nevertheless.
  */
 #include "local.h"
 

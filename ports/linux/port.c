@@ -247,6 +247,7 @@ static bool traps(const struct vmf__local *local) { return local->trap[VMF__W_SH
 
 static void local_free(struct vmf__local *local)
 {
+	vmf__windows_tidy(local, true);
 	for (unsigned i = 0; i < 2; i++) {
 		int fd = local->fd[i];
 

@@ -169,6 +169,16 @@ struct vmf__linux {
 	struct vmf__watch watch[VMF__WATCHES];
 };
 static inline struct vmf__linux *vmf__linux_of(const struct vmf_port *port) { return vmf_port_self(port); }
+/* A driver's mistake that the port finds: strict ports say it, in builds with VMF_DEBUG. */
+#ifdef VMF_DEBUG
+static inline void vmf__mistaken(const struct vmf__linux *port, const char *what)
+{
+	if (port->config.flags & VMF_LINUX_STRICT)
+		vmf__panic(NULL, what);
+}
+#else
+#define vmf__mistaken(port, what) ((void)0)
+#endif
 int vmf__err(int host); /* an errno, of either sign, as a negative enum vmf_err */
 
 /* -------------------------------------------------------------------------------------------- gate: gate.c */

@@ -495,16 +495,22 @@ int vmf__window_cut(uintptr_t va, uintptr_t end)
 
 typedef bool window_change(struct vmf__window *, unsigned arg); /* false: out of the table */
 
-static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_change *how, unsigned arg)
+static void extents_free(struct vmf__extent *dead)
 {
-	struct vmf__extent *dead = NULL, *next;
+	for (struct vmf__extent *next; dead; dead = next) {
+		next = dead->dead;
+		vmf__extent_free(dead);
+	}
+}
+
+/* Returns what nobody has any more.  For a moment there may be two windows too many, for which there are chunks.
+ * => lock */
+static struct vmf__extent *change_all(struct vmf__local *local, uintptr_t va, uintptr_t end, window_change *how,
+				      unsigned arg)
+{
+	struct vmf__extent *dead = NULL;
 	struct where at;
 
-	lock();
-	if (!room_to_cut(va, end)) {
-		unlock();
-		return -VMF_ENOMEM;
-	}
 	write_begin();
 	split_at(va);
 	split_at(end);
@@ -526,12 +532,21 @@ static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_
 		}
 	}
 	write_end();
+	return dead;
+}
+
+static int change(struct vmf__local *local, uintptr_t va, uintptr_t end, window_change *how, unsigned arg)
+{
+	struct vmf__extent *dead = NULL;
+	bool room;
+
+	lock();
+	room = room_to_cut(va, end);
+	if (room)
+		dead = change_all(local, va, end, how, arg);
 	unlock();
-	for (; dead; dead = next) {
-		next = dead->dead;
-		vmf__extent_free(dead);
-	}
-	return 0;
+	extents_free(dead);
+	return room ? 0 : -VMF_ENOMEM;
 }
 
 static bool take_out(struct vmf__window *w, unsigned arg)
@@ -539,6 +554,51 @@ static bool take_out(struct vmf__window *w, unsigned arg)
 	(void)w;
 	(void)arg;
 	return false;
+}
+
+/* The window of which both ends stay when the range goes: only there a window more is needed.  => lock */
+static const struct vmf__window *holed(const struct vmf__local *local, uintptr_t va, uintptr_t end)
+{
+	struct where at;
+	const struct vmf__window *w = seek(va, &at);
+
+	return w && w->local == local && w->va < va && end < w->end ? w : NULL;
+}
+
+bool vmf__window_gone(struct vmf__local *local, uintptr_t va, uintptr_t end, struct vmf__window *lost)
+{
+	const struct vmf__window *w;
+	struct vmf__extent *dead;
+
+	lock();
+	w = registry.windows < WINDOWS ? NULL : holed(local, va, end);
+	if (w) {
+		*lost = *w;
+		vmf__window_clip(lost, end, w->end);
+		end = w->end;
+	}
+	dead = change_all(local, va, end, take_out, 0);
+	unlock();
+	extents_free(dead);
+	return w;
+}
+
+void vmf__extent_keep(struct vmf__extent *x)
+{
+	lock();
+	x->pieces++;
+	unlock();
+}
+
+void vmf__extent_let(struct vmf__extent *x)
+{
+	bool last;
+
+	lock();
+	last = --x->pieces == 0;
+	unlock();
+	if (last)
+		vmf__extent_free(x);
 }
 
 static bool set_prot(struct vmf__window *w, unsigned prot)

@@ -113,16 +113,13 @@ static int plan_make(struct vmf__local *local, const struct vmf_map *map, vmf_pf
  * read: what it says must not be taken for this one. */
 static int map_pages(struct vmf__local *local, const struct plan *p, uintptr_t hint, bool fixed, uintptr_t *va)
 {
-	int flags = p->flags | (fixed ? MAP_FIXED_NOREPLACE : 0), err;
+	int flags = p->flags | (fixed ? MAP_FIXED_NOREPLACE : 0);
 	void *got = mmap((void *)hint, p->bytes, p->prot, flags, p->fd, p->at);
 
 	if (got == MAP_FAILED)
 		return errno == EEXIST ? -VMF_EEXIST : -VMF_ENOMEM;
 	*va = (uintptr_t)got;
-	err = fixed && *va != hint ? -VMF_EEXIST : vmf__events_settle(local); /* before 4.17 the flag is only a hint */
-	if (err)
-		munmap(got, p->bytes);
-	return err;
+	return fixed && *va != hint ? -VMF_EEXIST : vmf__events_settle(local); /* before 4.17 the flag is only a hint */
 }
 
 static size_t bytes_of(const struct vmf__window *w) { return w->end - w->va; }
@@ -172,14 +169,46 @@ static void reopen(const struct vmf__window *w)
 	(void)mprotect((void *)w->va, bytes_of(w), vmf__host_prot(w->prot));
 }
 
-/* Never opened, and not in the table.  What the kernel will not take stays shut: with an event that nobody reads,
- * munmap() would never return. */
-static void throw_away(const struct vmf__window *w)
+/* Never opened, and not in the table.  What is registered is not unmapped: with an event that nobody reads, munmap()
+ * would never return. */
+static bool throw_away(const struct vmf__window *w)
 {
 	if (w->trap)
-		(void)vmf__trap_release(w);
-	else if (!registered(w) || !vmf__uffd_unregister(w->local->fd[w->kind], w->va, bytes_of(w)))
-		(void)munmap((void *)w->va, bytes_of(w));
+		return !vmf__trap_release(w);
+	if (registered(w) && vmf__uffd_unregister(w->local->fd[w->kind], w->va, bytes_of(w)))
+		return false;
+	return !munmap((void *)w->va, bytes_of(w));
+}
+
+/* What the kernel will not take stays shut, and is tried again with the next one. => the space's lock */
+static void undo(const struct vmf__window *w)
+{
+	struct vmf__extent *x = w->extent;
+
+	if (throw_away(w)) {
+		vmf__extent_free(x);
+		return;
+	}
+	x->shut = (struct vmf__shut){ w->va, w->end, w->kind, w->trap };
+	x->dead = w->local->shut;
+	w->local->shut = x;
+}
+
+void vmf__windows_tidy(struct vmf__local *local, bool last)
+{
+	struct vmf__extent **link = &local->shut, *x;
+
+	while ((x = *link)) {
+		const struct vmf__window w = { .va = x->shut.va, .end = x->shut.end, .kind = x->shut.kind,
+					       .trap = x->shut.trap, .local = local, .extent = x };
+
+		if (!throw_away(&w) && !last) {
+			link = &x->dead;
+			continue;
+		}
+		*link = x->dead;
+		vmf__extent_free(x);
+	}
 }
 
 /* Takes the extent over, and the addresses. */
@@ -200,14 +229,15 @@ static int open_window(struct vmf__local *local, const struct plan *p)
 	if (!err)
 		err = vmf__window_add(&p->w);
 	if (err) {
-		throw_away(&p->w);
-		vmf__extent_free(p->w.extent);
+		undo(&p->w);
 		return err;
 	}
 	if (p->w.trap || !p->mode || mprotect((void *)va, p->bytes, vmf__host_prot(p->w.prot)) == 0)
 		return 0;
+	vmf__extent_keep(p->w.extent);
 	(void)vmf__window_drop(local, va, p->w.end);
-	throw_away(&p->w);
+	p->w.extent->pieces = 0;
+	undo(&p->w);
 	return -VMF_ENOMEM;
 }
 
@@ -231,6 +261,7 @@ static int attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, b
 	struct plan p;
 	int err = plan_make(local, map, segment, wants_raw, &p);
 
+	vmf__windows_tidy(local, false);
 	if (!err && p.w.forks && !atomic_load(&local->family))
 		err = vmf__family_start(local);
 	if (err)
@@ -241,11 +272,13 @@ static int attach(struct vmf_pmap *pmap, struct vmf_map *map, vmf_pfn segment, b
 	if (p.w.trap && p.w.kind == VMF__W_COPY)
 		p.fd = p.w.extent->fd;
 	err = map_pages(local, &p, map->va, map->flags & VMF_FIXED, &p.w.va);
-	if (err) {
-		vmf__extent_free(p.w.extent);
-		return err;
-	}
 	p.w.end = p.w.va + p.bytes;
+	if (err && p.w.va)
+		undo(&p.w);
+	else if (err)
+		vmf__extent_free(p.w.extent);
+	if (err)
+		return err;
 	p.w.extent->bolted = map->action == VMF_BOLT;
 	p.w.extent->node = map->node;
 	p.w.extent->huge = p.w.order;
@@ -364,7 +397,7 @@ static int unmap_raw(uintptr_t va, uintptr_t end)
 static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 {
 	uintptr_t to;
-	bool raw;
+	bool raw = false;
 
 	for (uintptr_t at = va; next_run(local, &at, &to, end, &raw); at = to) {
 		if (!(raw ? unmap_raw(at, to) : munmap((void *)at, to - at)))
@@ -666,8 +699,13 @@ static long enter_window(const struct vmf__window *w, const struct vmf_run *run)
 {
 	unsigned mode = w->local->mode == VMF_IN_CONTEXT ? VMF__UM_DONTWAKE : 0;
 
-	if (w->trap)
-		return vmf__trap_enter(w, run);
+	if (w->trap) {
+		long got = vmf__trap_enter(w, run);
+
+		if (got >= 0)
+			(void)vmf__bolt_again(w, run->va, run->n); /* they were locked; now they can be populated */
+		return got;
+	}
 	switch (w->kind) {
 	case VMF__W_SHARED:
 		return enter_shared(w, run, mode);

@@ -14,23 +14,21 @@ static struct stage st;
 
 /* ---------------------------------------------------------------------------------------------- the stage */
 
-static int failed(int err)
+static int failed(struct stage *stage, int err)
 {
 	if (err)
-		st.failed = metal_cpu.failed;
+		stage->failed = metal_cpu.failed;
 	return err;
 }
 
 static int peek(struct stage *stage, vmf_va va, uint32_t *word)
 {
-	(void)stage;
-	return failed(board_peek(va, word));
+	return failed(stage, board_peek(va, word));
 }
 
 static int poke(struct stage *stage, vmf_va va, uint32_t word)
 {
-	(void)stage;
-	return failed(board_poke(va, word));
+	return failed(stage, board_poke(va, word));
 }
 
 /* Other instructions than those that brought us here, where that can end well. */
@@ -125,8 +123,10 @@ static void setup(void)
 		.name = board.name, .port = st.port, .space = st.space, .store = VMF_BY_ADDRESS, .flags = VMF_SHARED,
 		.bolts = board.bolts, .device = board.device, .memory = st.memory,
 		.memory_bytes = board_bytes(st.memory.first), .word_at = board.word_at, .word = board.word, .weak = board.weak,
-		.adds = st.memory, .uncached = board.uncached.type ? board.uncached : st.memory.attr, .keeps = keeps, .add = add,
-		.adder = "a load and a store, since there is one CPU", .answer = { board.answer[0], board.answer[1] }, .peek = peek, .poke = poke, .touch = touch, .run = run,
+		.adds = st.memory, .uncached = board.uncached.type ? board.uncached : st.memory.attr,
+		.keeps = keeps, .add = add,
+		.adder = "a load and a store, since there is one CPU", .answer = { board.answer[0], board.answer[1] },
+		.peek = peek, .poke = poke, .touch = touch, .run = run,
 		.poll = poll, .patience = 10000, .shows = shows, .fork = in_a_copy, .put = metal_puts,
 		.cannot = { [STAGE_SCRATCH] = "its register cannot be written",
 			    [STAGE_ALIEN] = "it can encode whatever the core lets through",

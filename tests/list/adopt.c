@@ -53,7 +53,8 @@ static void run_frames(struct stage *st, struct vmf_object *o)
 	if (!list_check(st, !map_memory(st, o, &va), "adopt: mapped"))
 		return;
 	list_check(st, reads_and_writes(st, va, 0xad000000), "adopt: nopage hands over frames of a device");
-	list_check(st, vmf_phys_disown(st->port, st->memory.first) == -VMF_EBUSY, "adopt: not undone while they are counted");
+	list_check(st, vmf_phys_disown(st->port, st->memory.first) == -VMF_EBUSY,
+		   "adopt: not undone while they are counted");
 	if (list_can(st, STAGE_SHOWS, "adopt: the entry is of that page, as the range has it"))
 		list_check(st, st->shows(st, va, st->memory.first, st->memory.attr),
 			   "adopt: the entry is of that page, as the range has it");

@@ -59,7 +59,8 @@ static void bolts(struct stage *st, struct vmf_object *o, vmf_va va)
 
 	for (unsigned i = 0; i < st->bolts + 3; i++)
 		q.how[i] = VMF_BOLT_MUST;
-	list_check(st, all_read(st, va, 0, st->bolts) && bolted(st) == before + st->bolts, "bolts: faults get all that there are");
+	list_check(st, all_read(st, va, 0, st->bolts) && bolted(st) == before + st->bolts,
+		   "bolts: faults get all that there are");
 	none_left(st, va, st->bolts, "bolts: a fault that must have one where there is none");
 	q.how[st->bolts + 3] = VMF_BOLT_TRY;
 	list_check(st, all_read(st, va, st->bolts + 3, 1) && bolted(st) == before + st->bolts,
@@ -89,8 +90,8 @@ void list_run_bolts(struct stage *st)
 	vmf_va va;
 
 	q.pages = st->bolts + SPARE;
-	if (!list_check(st, q.pages <= MOST && !vmf_object_create(st->port, &o, &bolt_ops, NULL, q.pages) && frames(st, o) &&
-			!list_map(st, o, q.pages, VMF_R, &va), "bolts: a driver that asks for them"))
+	if (!list_check(st, q.pages <= MOST && !vmf_object_create(st->port, &o, &bolt_ops, NULL, q.pages) &&
+			frames(st, o) && !list_map(st, o, q.pages, VMF_R, &va), "bolts: a driver that asks for them"))
 		return;
 	if (list_can(st, STAGE_BOLTS, "bolts: faults get all that there are")) {
 		bolts(st, o, va);

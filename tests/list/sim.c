@@ -142,7 +142,7 @@ static struct stage wanted(int argc, char **argv, bool *protect)
 	exit(2);
 }
 
-/* Of the device's pages the first 120 are as they were, and eight behind them are memory, which has a second address. */
+/* The first 120 of the device's pages are as they were; eight behind them are memory, which has a second address. */
 static void memory_map(struct stage *st)
 {
 	const struct vmf_attr adds = { .type = VMF_UC, .port = VMF_SIM_ADDS };

@@ -50,14 +50,14 @@ static void views(struct stage *st, const vmf_va *va)
 		   "special: a page is allocated when it is touched");
 	list_check(st, list_writes(st, va[VMF_SPECIAL_CACHED] + 64, 40), "special: cached");
 	only_there(st, va, VMF_SPECIAL_CACHED, STAGE_SHOWS, "special: and in no other view");
-	list_check(st, list_reads(st, va[VMF_SPECIAL_UNCACHED] + 64, 40) && list_writes(st, va[VMF_SPECIAL_UNCACHED] + 64, 41),
-		   "special: the same page in another view");
+	list_check(st, list_reads(st, va[VMF_SPECIAL_UNCACHED] + 64, 40) &&
+		   list_writes(st, va[VMF_SPECIAL_UNCACHED] + 64, 41), "special: the same page in another view");
 	only_there(st, va, VMF_SPECIAL_UNCACHED, STAGE_UNCACHED, "special: which is uncached, and cached no more");
 	st->put("# who adds: ");
 	st->put(st->adder);
 	st->put("\n");
-	list_check(st, st->add(st, va[VMF_SPECIAL_FETCHOP] + 64, 5) == 41 && st->add(st, va[VMF_SPECIAL_FETCHOP] + 64, 1) == 46,
-		   "special: fetch and add");
+	list_check(st, st->add(st, va[VMF_SPECIAL_FETCHOP] + 64, 5) == 41 &&
+		   st->add(st, va[VMF_SPECIAL_FETCHOP] + 64, 1) == 46, "special: fetch and add");
 	list_check(st, list_reads(st, va[VMF_SPECIAL_CACHED] + 64, 47), "special: and back");
 	only_there(st, va, VMF_SPECIAL_CACHED, STAGE_SHOWS, "special: in that view alone");
 }
@@ -70,7 +70,8 @@ static void special(struct stage *st, const vmf_va *va)
 	for (unsigned i = 1; i < pool.pages; i++)
 		right &= list_writes(st, list_page(va[i % VMF_SPECIAL_VIEWS], i) + 64, 100 + i);
 	list_check(st, right && pool_taken(&pool) == pool.pages, "special: all pages of the pool");
-	list_fails(st, list_page(va[VMF_SPECIAL_UNCACHED], PAGES - 1), VMF_R, VMF_OOM, VMF_WHY_RESOURCE, "special: and no more");
+	list_fails(st, list_page(va[VMF_SPECIAL_UNCACHED], PAGES - 1), VMF_R, VMF_OOM, VMF_WHY_RESOURCE,
+		   "special: and no more");
 }
 
 void list_run_special(struct stage *st)

@@ -18,7 +18,8 @@ void sweep_wire(struct sweep *w)
 	list_free(st, w->va, w->pages);
 	w->asked = 0;
 	if (st->cannot[STAGE_BOLTS]) {
-		sweep_is(w, wire(w, VMF_R | VMF_W, 1, &w->va) == -VMF_ENOSPC && w->opened == w->closed, "no bolts, and so said");
+		sweep_is(w, wire(w, VMF_R | VMF_W, 1, &w->va) == -VMF_ENOSPC && w->opened == w->closed,
+			 "no bolts, and so said");
 		w->va = 0;
 		sweep_cannot(w, st->cannot[STAGE_BOLTS]);
 		return;
@@ -35,7 +36,8 @@ void sweep_wire(struct sweep *w)
 		sweep_is(w, sweep_seen(w, page) && sweep_writes(w, page, 7), "there, to read and to write");
 	sweep_is(w, !w->asked, "without a fault");
 	sweep_is(w, wire(w, VMF_R, st->bolts, &(vmf_va){ 0 }) == -VMF_ENOSPC, "no bolt is left");
-	sweep_is(w, !vmf_unmap(st->space, w->va, 1) && sweep_seen(w, 1) && (!w->asked || w->order), "the pages beside one that goes stay");
+	sweep_is(w, !vmf_unmap(st->space, w->va, 1) && sweep_seen(w, 1) && (!w->asked || w->order),
+		 "the pages beside one that goes stay");
 	sweep_is(w, !vmf_unmap(st->space, w->va, n) && !wire(w, VMF_R | VMF_W, n, &w->va), "free again");
 }
 
@@ -69,7 +71,8 @@ void sweep_stats(struct sweep *w)
 
 	sweep_is(w, sweep_all(w), "four pages");
 	b = stats_after(w, &a, faults);
-	sweep_is(w, grew(b.faults, a.faults) == faults && grew(b.entered, a.entered) == w->pages, "as many faults as frames");
+	sweep_is(w, grew(b.faults, a.faults) == faults && grew(b.entered, a.entered) == w->pages,
+		 "as many faults as frames");
 	sweep_is(w, b.failed == a.failed && b.major == a.major && b.spurious == a.spurious, "that were nothing special");
 	sweep_is(w, b.bytes_read == a.bytes_read && b.zeroed == a.zeroed, "nobody read, or zeroed");
 	sweep_is(w, sweep_all(w), "again");
@@ -167,9 +170,10 @@ void sweep_access(struct sweep *w)
 		sweep_is(w, vmf_peek(w->st->space, sweep_at(w, 3) - 4, two, 8) == 8 && two[0] == sweep_stamp(0, 2) &&
 			 two[1] == sweep_stamp(0, 3), "from one page into the next");
 	w->length = 2;
-	sweep_is(w, !vmf_revoke(w->object, 2, w->pages - 2) && (sweep_given(w, 3) || poke_err(w, sweep_at(w, 3)) == -VMF_EIO),
-		 "past the end");
-	sweep_is(w, !vmf_unmap(w->st->space, sweep_at(w, 2), w->pages - 2) && poke_err(w, sweep_at(w, 2)) == -VMF_EFAULT, "nothing there");
+	sweep_is(w, !vmf_revoke(w->object, 2, w->pages - 2) &&
+		 (sweep_given(w, 3) || poke_err(w, sweep_at(w, 3)) == -VMF_EIO), "past the end");
+	sweep_is(w, !vmf_unmap(w->st->space, sweep_at(w, 2), w->pages - 2) && poke_err(w, sweep_at(w, 2)) == -VMF_EFAULT,
+		 "nothing there");
 	sweep_is(w, vmf_peek(w->st->space, sweep_at(w, 2) - 4, two, 8) == 4, "as much as there is");
 	if (!sweep_is(w, !sweep_map(w, VMF_R, VMF_LAZY, 1, &gap), "to read only"))
 		return;

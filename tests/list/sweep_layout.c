@@ -12,10 +12,11 @@ void sweep_unmap(struct sweep *w)
 	sweep_is(w, !sweep_owns(w, 2) || sweep_writes(w, 2, 7), "a page is written");
 	sweep_is(w, !vmf_unmap(st->space, sweep_at(w, 1), 1), "the second is unmapped");
 	sweep_is(w, w->opened == 3 && w->closed == 1, "an area becomes two");
-	sweep_is(w, sweep_fails(w, 1, VMF_R, VMF_SIGSEGV, VMF_WHY_NONE) && sweep_fails(w, 1, VMF_W, VMF_SIGSEGV, VMF_WHY_NONE),
-		 "nothing is there");
+	sweep_is(w, sweep_fails(w, 1, VMF_R, VMF_SIGSEGV, VMF_WHY_NONE) &&
+		 sweep_fails(w, 1, VMF_W, VMF_SIGSEGV, VMF_WHY_NONE), "nothing is there");
 	w->asked = 0;
-	sweep_is(w, sweep_seen(w, 0) && sweep_seen(w, 2) && sweep_seen(w, 3) && (!w->asked || w->order), "the others are as they were");
+	sweep_is(w, sweep_seen(w, 0) && sweep_seen(w, 2) && sweep_seen(w, 3) && (!w->asked || w->order),
+		 "the others are as they were");
 	sweep_is(w, !sweep_owns(w, 2) || sweep_wrote(w, 2, 7), "written ones too");
 	sweep_is(w, !vmf_unmap(st->space, sweep_at(w, 2), 1) && sweep_seen(w, 3) && sweep_seen(w, 0),
 		 "the first of a piece is unmapped");
@@ -30,12 +31,13 @@ void sweep_protect(struct sweep *w)
 	sweep_is(w, sweep_all(w), "four pages");
 	sweep_is(w, !sweep_owns(w, 0) || sweep_writes(w, 0, 7), "a page is written");
 	sweep_is(w, vmf_protect(st->space, w->va, 1, VMF_R | VMF_W | VMF_X) == -VMF_EPERM, "not beyond maxprot");
-	sweep_is(w, vmf_protect(st->space, sweep_at(w, (unsigned)w->pages - 1), 2, VMF_R) == -VMF_EFAULT, "not over the end");
+	sweep_is(w, vmf_protect(st->space, sweep_at(w, (unsigned)w->pages - 1), 2, VMF_R) == -VMF_EFAULT,
+		 "not over the end");
 	sweep_is(w, w->opened == 1 && !w->closed, "which changes nothing");
 	sweep_is(w, !vmf_protect(st->space, w->va, 2, VMF_R), "two pages are protected");
 	sweep_is(w, sweep_seen(w, 0) && sweep_seen(w, 1) && (!sweep_owns(w, 0) || sweep_wrote(w, 0, 7)), "they still read");
-	sweep_is(w, sweep_fails(w, 0, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT) && sweep_fails(w, 1, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT),
-		 "no store any more");
+	sweep_is(w, sweep_fails(w, 0, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT) &&
+		 sweep_fails(w, 1, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT), "no store any more");
 	sweep_is(w, sweep_writes(w, 2, 8), "but beside them");
 	sweep_is(w, !vmf_protect(st->space, w->va, 2, 0) && sweep_fails(w, 0, VMF_R, VMF_SIGSEGV, VMF_WHY_PROT),
 		 "nothing is allowed");
@@ -55,7 +57,7 @@ void sweep_split(struct sweep *w)
 	sweep_is(w, vmf_unmap(st->space, w->va, 1) == -VMF_EPERM, "on neither side");
 	sweep_is(w, vmf_protect(st->space, sweep_at(w, 1), 3, VMF_R) == -VMF_EPERM, "no protect");
 	sweep_is(w, sweep_all(w) && !w->asked && w->opened == 1 && !w->closed, "and nothing has changed");
-	sweep_is(w, !vmf_protect(st->space, sweep_at(w, 2), 2, VMF_R) && w->opened == 3 && w->closed == 1,
+	sweep_is(w, !vmf_protect(st->space, sweep_at(w, 2), w->pages - 2, VMF_R) && w->opened == 3 && w->closed == 1,
 		 "elsewhere it does not");
 	sweep_is(w, sweep_all(w) && sweep_writes(w, 0, 7) && sweep_fails(w, 2, VMF_W, VMF_SIGSEGV, VMF_WHY_PROT),
 		 "two pieces, each with its own protection");

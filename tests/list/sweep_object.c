@@ -13,7 +13,8 @@ static void revoke_huge(struct sweep *w)
 	sweep_is(w, !vmf_revoke(w->object, 0, w->pages) && sweep_all(w) && w->asked == 2, "asked again, once");
 	w->set = 0;
 	sweep_is(w, !vmf_revoke(w->object, 1, 1) && sweep_seen(w, 1), "for a page of it");
-	sweep_is(w, !vmf_revoke(w->object, 0, w->pages) && sweep_all(w) && sweep_wrote(w, 2, 7), "what was written is there");
+	sweep_is(w, !vmf_revoke(w->object, 0, w->pages) && sweep_all(w) && sweep_wrote(w, 2, 7),
+		 "what was written is there");
 }
 
 /* Page 1 shows something else from now on; what page 2 shows was written. */
@@ -125,7 +126,8 @@ void sweep_poison(struct sweep *w)
 	struct stage *st = w->st;
 	unsigned page = poisoned(w), frame = w->kind == SWEEP_MIXED ? 2 : page;
 
-	sweep_is(w, vmf_phys_poison(st->port, (vmf_pfn){ st->device.first.n - 1 }, 1) == -VMF_EINVAL, "no poison for a hole");
+	sweep_is(w, vmf_phys_poison(st->port, (vmf_pfn){ st->device.first.n - 1 }, 1) == -VMF_EINVAL,
+		 "no poison for a hole");
 	if (sweep_raw(w, page) && w->private != !(st->flags & VMF_SHARED)) {
 		/* It was the shared area's. */
 		sweep_is(w, sweep_fails(w, page, VMF_R, VMF_POISON, VMF_WHY_NONE), "broken, from before");

@@ -11,8 +11,8 @@ set -eu
 . "$(dirname "$0")/guest.sh"
 limit=240
 
-# Every way in which tests/linux_devmem.c shows the BAR: resource2, resource2_wc and /dev/mem, lazily, at once and in
-# runs, threaded and in context: 18 marks in each page.  Ends the shell that it is called in.
+# Every way in which tests/linux_devmem.c shows the BAR: resource2, resource2_wc and /dev/mem, lazily, at once, in runs
+# and as frames, threaded and in context: 24 marks in each page.  Ends the shell that it is called in.
 peer() {
 	exec python3 - "$work/bar" "$1" <<'END'
 import mmap, struct, sys, time
@@ -27,10 +27,10 @@ file = open(path, 'r+b')
 bar = mmap.mmap(file.fileno(), PAGES * 4096)
 get = lambda page, i: struct.unpack_from('<I', bar, word(page, i))[0]
 if what == 'check':
-    bad = [(page, k) for page in range(PAGES) for k in range(16, 34) if get(page, k) != 0x67000000 | k << 16 | page]
+    bad = [(page, k) for page in range(PAGES) for k in range(16, 40) if get(page, k) != 0x67000000 | k << 16 | page]
     bad += [(page, 0) for page in range(PAGES) if (get(page, 0), get(page, 1)) != (PEER, page)]
     bad += [(page, 40) for page in range(PAGES) if get(page, 40) != 0x5a5a5a5a]
-    print(f'the BAR, seen from outside: {PAGES * 18} marks, {len(bad)} wrong {bad[:5] if bad else ""}')
+    print(f'the BAR, seen from outside: {PAGES * 24} marks, {len(bad)} wrong {bad[:5] if bad else ""}')
     sys.exit(bool(bad) or get(ASKED, 2) != 12)
 seen = 0x5a5a5a5a
 while True: # until it is killed
