@@ -41,7 +41,7 @@ static bool move_bytes(struct look *l, vmf_pfn pfn)
 }
 
 /* What the space itself has there.  false: nothing, or its pmap cannot say. */
-static bool entry_at(const struct look *l, struct vmf_entry *e)
+static bool entry_of(const struct look *l, struct vmf_entry *e)
 {
 	const struct vmf_pmap_ops *ops = &l->space->ops;
 	uint64_t page = l->va >> l->space->port->shift;
@@ -70,7 +70,7 @@ static long look_enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 		return 0;
 	if (run->flags & VMF_RUN_ZERO)
 		return -VMF_ENOSYS;
-	if (l->store == VMF_BY_ADDRESS && entry_at(l, &e) && e.pfn.n != pfn.n)
+	if (l->store == VMF_BY_ADDRESS && entry_of(l, &e) && e.pfn.n != pfn.n)
 		return -VMF_EEXIST;
 	return move_bytes(l, pfn) ? 0 : -VMF_EFAULT;
 }
@@ -86,7 +86,7 @@ static bool look_entered(struct vmf_fault *f, struct look *l)
 		vmf_lock_take(f->port, &overlay->lock);
 	/* Under this lock a revoke takes the entry away, before or after. */
 	vmf_lock_take(f->port, &f->object->areas_lock);
-	there = entry_at(l, &e) && (!l->write || e.prot & VMF_W || (e.raw && !overlay));
+	there = entry_of(l, &e) && (!l->write || e.prot & VMF_W || (e.raw && !overlay));
 	l->raw = there && e.raw;
 	if (there && !e.raw)
 		there = move_bytes(l, e.pfn);
@@ -189,7 +189,7 @@ static int copy_tries(struct look *l, void *page)
 	int err = copy_take(l, page), in;
 
 	for (unsigned tries = 0; (err == -VMF_EFAULT || err == -VMF_EAGAIN) && tries < 4; tries++) {
-		l->raw = entry_at(l, &e) && e.raw;
+		l->raw = entry_of(l, &e) && e.raw;
 		if (l->raw)
 			return 0;
 		in = copy_in(l);

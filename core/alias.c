@@ -397,7 +397,7 @@ static struct vmf_result pages_record(struct vmf_fault *f, struct vmf__range *r,
 	struct vmf__block *b;
 	struct vmf_result bad;
 
-	if (a && !(pages & ~(unsigned)a->shown) && !o->revoking) {
+	if (a && !(pages & ~(unsigned)a->shown) && !(pages & a->block->broken) && !o->revoking) {
 		a->fresh &= (uint16_t)~pages;
 		return vmf__result(VMF_OK, 0, 0);
 	}
@@ -493,11 +493,11 @@ static inline bool claim_next(const struct vmf_object *o, vmf_pgoff at, vmf_pfn 
 
 	if (!a || o->revoking)
 		return false;
-	if (a->shown & page) {
+	b = a->block;
+	if (a->shown & page & ~(unsigned)b->broken) {
 		a->fresh &= (uint16_t)~page;
 		return true;
 	}
-	b = a->block;
 	if ((b->any | b->broken | b->adopted) & page || o->port->raws)
 		return false;
 	a->shown |= (uint16_t)page;

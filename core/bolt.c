@@ -47,15 +47,17 @@ static bool bolt_again(long err)
 
 long vmf__bolt_enter(struct vmf_fault *f, const struct vmf_run *run)
 {
-	bool fresh = false;
-	int err = bolt_covers(f, run) ? bolt_take(f, run, &fresh) : 0;
+	bool fresh = false, takes = bolt_covers(f, run) && f->space == f->area->space; /* else a debugger only looks */
+	int err = takes ? bolt_take(f, run, &fresh) : 0;
 	long got = err ? err : f->space->ops.enter(f->space->pmap, run);
 
 	if (got >= 0 || !fresh || bolt_again(got))
 		return got;
 	vmf__count(f, bolted, UINT64_MAX);
 	(void)f->space->ops.unbolt(f->space->pmap, f->va, 1);
+	vmf_lock_take(f->port, &f->object->areas_lock); /* a debugger may be looking at what was there */
 	(void)vmf__area_forget(f->area, f->va);
+	vmf_lock_drop(f->port, &f->object->areas_lock);
 	return got;
 }
 

@@ -438,7 +438,14 @@ void vmf__left_over(struct vmf_port *, uint32_t n, const char *what); /* so many
 
 /* fault.c, for access.c: the fault is about a page of that area / asks, with a slot that is ASKING, and bounds the
  * retries; the ticket is the caller's to drop. */
-void vmf__fault_at(struct vmf_fault *, struct vmf_area *);
+static inline void vmf__fault_at(struct vmf_fault *f, struct vmf_area *a)
+{
+	f->area = a;
+	f->object = a->object;
+	f->off = a->off + ((f->va - a->va) >> f->port->shift);
+	f->lo = a->off;
+	f->hi = a->off + a->pages;
+}
 struct vmf_result vmf__fault_ask(struct vmf_fault *);
 
 /* enter.c: all take a slot that is ENTERING.  What of the run lies outside the area is left out. */

@@ -63,6 +63,17 @@ static bool clip(const struct vmf_fault *f, vmf_pgoff *at, uint64_t *n, uint32_t
 	return *n != 0;
 }
 
+/* How many of n pages from `at` on the object has: what lies past its end is never shown, and not recorded. */
+static uint64_t existing(const struct vmf_fault *f, vmf_pgoff at, uint64_t n)
+{
+	uint64_t pages = vmf__object_pages(f->object);
+
+	return at < pages ? vmf__min(n, pages - at) : 0;
+}
+
+/* A debugger's stand-in of a space, which enters nothing. */
+static bool only_looks(const struct vmf_fault *f) { return f->space != f->area->space; }
+
 static struct vmf_run run_at(const struct vmf_fault *f, vmf_pgoff at, uint64_t n, unsigned prot)
 {
 	struct vmf_run run = {
@@ -103,9 +114,9 @@ static struct vmf_result frame_as(struct vmf_fault *f, vmf_pgoff at, const struc
 static struct vmf_result frame_entered(struct vmf_fault *f, vmf_pgoff at, const struct vmf_frame *frame,
 				       const struct vmf_run *run, long got)
 {
-	if (got < 0 && vmf__peek(&frame->kind) == VMF__F_ADOPTED)
+	if (vmf__peek(&frame->kind) == VMF__F_ADOPTED && (got < 0 || only_looks(f)))
 		vmf__alias_undo(f, at, frame->pfn, 1, run->attr);
-	return vmf__entered(f, got, holds(f, at, 1));
+	return vmf__entered(f, got, holds(f, at, run->n));
 }
 
 /* By address each entry has its own reference, so entries go one by one; what was there already gives it back. */
@@ -149,7 +160,7 @@ struct vmf_result vmf__enter_part(struct vmf_fault *f, vmf_pgoff at, struct vmf_
 	got = enter(f, &run);
 	if (counted && got <= 0)
 		vmf_frame_put(f->port, frame);
-	return vmf__entered(f, got, needed);
+	return frame_entered(f, at, frame, &run, got);
 }
 
 /* How many frames from the first are adjacent, so that one call can enter them? */
@@ -185,7 +196,7 @@ struct vmf_result vmf__enter_frames(struct vmf_fault *f, vmf_pgoff at, struct vm
 				    unsigned prot)
 {
 	struct vmf_result r = { 0 }, one;
-	uint64_t n = count;
+	uint64_t n = f->order ? count : existing(f, at, count);
 	uint32_t skip, run;
 
 	if (!clip(f, &at, &n, &skip))
@@ -288,7 +299,7 @@ struct vmf_result vmf__enter_pfns(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn
 	struct vmf_attr attr = wanted;
 	struct vmf_result r = { 0 };
 	struct vmf_run run;
-	uint64_t n = count;
+	uint64_t n = existing(f, at, count);
 	uint32_t skip;
 	bool needed;
 
@@ -313,7 +324,7 @@ struct vmf_result vmf__enter_pfns(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn
 	run.attr = attr;
 	run.flags |= VMF_RUN_RAW;
 	r = f->area->overlay ? vmf__overlay_pfn(f, &run) : vmf__enter(f, &run, needed);
-	if (r.code != VMF_OK && r.code != VMF_RETRY)
+	if ((r.code != VMF_OK && r.code != VMF_RETRY) || only_looks(f))
 		vmf__alias_undo(f, at, pfn, run.n, attr);
 	return r;
 }

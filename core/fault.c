@@ -33,15 +33,6 @@ static inline struct vmf_result resolve(struct vmf_fault *f)
 	return f->object->backed ? vmf__backed_fault(f) : vmf__ask_driver(f);
 }
 
-void vmf__fault_at(struct vmf_fault *f, struct vmf_area *a)
-{
-	f->area = a;
-	f->object = a->object;
-	f->off = a->off + ((f->va - a->va) >> f->port->shift);
-	f->lo = a->off;
-	f->hi = a->off + a->pages;
-}
-
 /* => LOOKING on entry; ASKING or ENTERING on return if there is an area */
 static bool find_area(struct vmf_fault *f, struct vmf_result *r)
 {

@@ -91,14 +91,17 @@ bool vmf__huge_commit(struct vmf_fault *f, vmf_pgoff at, struct vmf_frame *const
 	return false;
 }
 
-/* Something else is there, smaller, or larger with less permission: it goes, and the fault tries again. */
+/* Something else is there, smaller, or larger with less permission: it goes, and the fault tries again.  Whoever looks
+ * at what is entered, without a reference on its frame (access.c), holds the lock meanwhile. */
 static struct vmf_result huge_make_way(struct vmf_fault *f, vmf_pgoff at, unsigned order)
 {
 	vmf_va va = f->area->va + vmf__bytes(f->port, at - f->area->off);
 	int err = 0;
 
+	vmf_lock_take(f->port, &f->object->areas_lock);
 	for (uint32_t i = 0; i < huge_pages(order) && !err; i++)
 		err = vmf__area_forget(f->area, va + vmf__bytes(f->port, i));
+	vmf_lock_drop(f->port, &f->object->areas_lock);
 	return vmf__entered(f, err ? err : -VMF_EEXIST, true);
 }
 

@@ -25,6 +25,9 @@ static int map_check(const struct vmf_space *space, const struct vmf_object *o, 
 		return -VMF_EINVAL;
 	if (m->flags & VMF_SHARED && m->maxprot & VMF_W && o->readonly)
 		return -VMF_EPERM;
+	/* What a pmap has forgotten comes back by faults, and those ask the backing. */
+	if (m->action == VMF_RAW && o->backed)
+		return -VMF_EINVAL;
 	/* Writes that have to be announced need faults. */
 	if (m->action == VMF_RAW && m->prot & VMF_W && o->ops->mkwrite)
 		return -VMF_EINVAL;
@@ -210,12 +213,18 @@ static uint8_t populate_access(const struct vmf_map *m)
 	return m->prot & VMF_R ? VMF_R : m->prot & VMF_W ? VMF_W : VMF_X;
 }
 
+/* After the block of that order which page i is in: not always its first one. */
+static uint64_t populate_next(const struct vmf_map *m, uint64_t i, unsigned order)
+{
+	return ((((m->off + i) >> order) + 1) << order) - m->off;
+}
+
 static int map_populate(struct vmf_space *space, const struct vmf_map *m)
 {
 	struct vmf_trap trap = { .access = populate_access(m) };
 	struct vmf_result r = { 0 };
 
-	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i += (uint64_t)1 << r.order) {
+	for (uint64_t i = 0; i < m->pages && r.code == VMF_OK; i = populate_next(m, i, r.order)) {
 		struct vmf_ticket ticket = { 0 };
 
 		trap.va = m->va + vmf__bytes(space->port, i);

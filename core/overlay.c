@@ -96,16 +96,20 @@ bool vmf__overlay_fault(struct vmf_fault *f, struct vmf_result *r)
 {
 	struct vmf_object *o = f->area->overlay;
 	struct vmf__page *page = vmf__page_at(o, f->off);
+	bool there;
 
 	if (!page_frame(page))
 		return false;
 	vmf_lock_take(f->port, &o->lock);
-	*r = show(f, page);
+	there = page_frame(page); /* a copy that could not be entered is taken back */
+	if (there)
+		*r = show(f, page);
 	vmf_lock_drop(f->port, &o->lock);
-	return true;
+	return there;
 }
 
-/* The first write to a page of the object. => overlay lock */
+/* The first write to a page of the object.  What could not be entered is no page of the area's own: else the next fault
+ * would enter it, and nobody would ask the driver, who may want a bolt. => overlay lock */
 static struct vmf_result copy_up(struct vmf_fault *f, const struct vmf_frame *frame)
 {
 	struct vmf__page *page = vmf__page_make(f->area->overlay, f->off);
@@ -115,12 +119,15 @@ static struct vmf_result copy_up(struct vmf_fault *f, const struct vmf_frame *fr
 	if (!copy)
 		return vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
 	r = forget(f);
-	if (r.code != VMF_OK) {
-		vmf_frame_put(f->port, copy);
-		return r;
+	if (r.code == VMF_OK) {
+		page_own(page, copy);
+		r = show(f, page);
 	}
-	page_own(page, copy);
-	return show(f, page);
+	if (r.code != VMF_OK) {
+		page_own(page, NULL);
+		vmf_frame_put(f->port, copy);
+	}
+	return r;
 }
 
 /* => overlay lock */

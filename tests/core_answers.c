@@ -276,7 +276,7 @@ static void a_ring_that_is_being_changed(void)
 	CHECK_ERR(vmf_ring_open(&ring, r.port, frames, PAGES), 0);
 	here.va = rig_show(&r, ring.object, PAGES, VMF_R);
 	ring.busy = 1;
-	CHECK_RESULT(vmf_handle(r.space, &here, &ticket), VMF_RETRY, VMF_WHY_RESOURCE);
+	CHECK_RESULT(vmf_handle(r.space, &here, &ticket), VMF_RETRY, VMF_WHY_IO);
 	CHECK(ticket.wait == &ring.changed && !vmf_ticket_ready(&ticket));
 	ring.busy = 0;
 	vmf_wake(r.port, &ring.changed);

@@ -167,7 +167,8 @@ static unsigned order_at(vmf_va va, vmf_pgoff off, uint64_t pages, vmf_pgoff pag
 static void only_what_fits_is_asked_for(void)
 {
 	static const struct { vmf_pgoff off, pages, shift; } area[] = {
-		{ 0, 600, 0 }, { 3, 1200, 3 }, { 3, 1200, 0 }, { 512, 511, 0 }, { 256, 1024, 256 }, { 256, 1024, 0 }, { 0, 1024, 1 },
+		{ 0, 600, 0 }, { 3, 1200, 3 }, { 3, 1200, 0 }, { 512, 511, 0 }, { 256, 1024, 256 }, { 256, 1024, 0 },
+		{ 0, 1024, 1 },
 		{ 40, 1100, 40 }, { 1, 1, 1 },
 	};
 	struct vmf_object *o;
@@ -551,7 +552,8 @@ static void what_there_is_not(void)
 static const struct vmtest tests[] = {
 	VMTEST(one_fault_brings_a_block), VMTEST(only_what_fits_is_asked_for),
 	VMTEST(fallback_goes_down_one_order_after_the_other), VMTEST(below_base_pages_there_is_nothing),
-	VMTEST(a_frame_of_a_lower_order_is_a_mistake), VMTEST(one_frame_is_answered_and_no_more), VMTEST(runs_of_base_pages),
+	VMTEST(a_frame_of_a_lower_order_is_a_mistake), VMTEST(one_frame_is_answered_and_no_more),
+	VMTEST(runs_of_base_pages),
 	VMTEST(a_freed_frame_is_a_mistake), VMTEST(orders_are_for_areas_that_have_them), VMTEST(a_page_of_a_higher_frame),
 	VMTEST(installed_by_the_handler), VMTEST(install_wrong), VMTEST(what_is_smaller_makes_way),
 	VMTEST(populated_block_by_block), VMTEST(revoked_between_the_return_and_the_entering), VMTEST(a_part_is_revoked),

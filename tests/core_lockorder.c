@@ -57,7 +57,7 @@ static void a_pmaps_first(void)
 	struct vmf_lock pmap = { 0 };
 
 	vmf_lock_take(rig.port, &pmap);
-	(void)vmf_revoke(object, 0, 1); /* takes none of the object's, but the list of its areas */
+	(void)vmf_revoke(object, 0, 1); /* takes more than frames and the port's own */
 	vmf_lock_drop(rig.port, &pmap);
 }
 
@@ -66,7 +66,7 @@ static void out_of_order(void)
 	open_all();
 	check_dies(backwards, "object is taken", "held: area list");
 	check_dies(two_alike, "object is taken", "held: object");
-	check_dies(a_pmaps_first, "area list is taken", "held: pmap");
+	check_dies(a_pmaps_first, " is taken", "held: pmap");
 	close_all();
 }
 

@@ -383,8 +383,8 @@ static void *reclaim(void *self)
 	return NULL;
 }
 
-/* Page 7 could not be cut off.  While somebody else tries to be rid of it, in vain too, nobody may make the object longer
- * again: it would be there. */
+/* Page 7 could not be cut off.  While somebody else tries to be rid of it, in vain too, nobody may make the object
+ * longer again: it would be there. */
 static void an_object_does_not_grow_over_what_is_being_reclaimed(void)
 {
 	static struct file f;

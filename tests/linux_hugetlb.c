@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * Windows of 2 MiB pages in this process: reserved when they are mapped, filled whole, mapped anew where a driver falls
- * back, cut at blocks only; and node policies.
+ * back, cut at blocks only.
  */
 #include "drivers/huge.h"
 #include "hugepages.h"
@@ -19,7 +19,8 @@ static const struct vmf_ops zero_ops = { .size = sizeof(zero_ops) };
 
 static struct vmf_map huge_map(uint64_t blocks)
 {
-	return (struct vmf_map){ .size = sizeof(struct vmf_map), .pages = blocks * BLOCK, .prot = VMF_R | VMF_W, .order = ORDER };
+	return (struct vmf_map){ .size = sizeof(struct vmf_map), .pages = blocks * BLOCK, .prot = VMF_R | VMF_W,
+				 .order = ORDER };
 }
 
 static struct vmf_object *zeroes(struct rig *r, uint64_t blocks)
@@ -82,8 +83,11 @@ static void zero_fill(void)
 		vmf_area_put(a);
 		CHECK(w.store == VMF_BY_COPY && w.order == ORDER && w.orders == (1 | 1u << ORDER));
 		for (size_t i = 0; i < 3; i++) {
-			p[i * HUGE + 5 * PAGE + i] = 'x';
-			CHECK(all(p + i * HUGE, 5 * PAGE + i, 0) && all(p + i * HUGE + 5 * PAGE + i + 1, HUGE - 5 * PAGE - i - 1, 0));
+			char *block = p + i * HUGE;
+			size_t at = 5 * PAGE + i;
+
+			block[at] = 'x';
+			CHECK(all(block, at, 0) && all(block + at + 1, HUGE - at - 1, 0));
 		}
 		CHECK_SOON(rig_stats(&r).faults == 3);
 		CHECK_EQ(rig_stats(&r).entered, 3 * BLOCK);
@@ -655,60 +659,13 @@ static void not_everywhere(void)
 	unsetenv("VMF_WITHOUT");
 }
 
-/* ------------------------------------------------------------------------------------------------------ nodes */
-
-/* <linux/mempolicy.h> */
-#define F_ADDR 2
-static int policy_at(const char *at, unsigned long *mask)
-{
-	int mode = -1;
-
-	memset(mask, 0, 1024 / 8);
-	CHECK(!syscall(SYS_get_mempolicy, &mode, mask, 1024, at, F_ADDR));
-	return mode;
-}
-
-static void policies(void)
-{
-	static const struct { uint32_t node; int mode, err; } row[] = {
-		{ 0, 0, 0 }, { VMF_NODE_BIND(0u), 2, 0 }, { VMF_NODE_LOCAL, 4, 0 }, { VMF_NODE_INTERLEAVE, 3, 0 },
-		{ VMF_NODE_BIND(200u), 0, -VMF_EINVAL }, { 200, 0, 0 }, { 0x201, 0, -VMF_EINVAL },
-	};
-	unsigned long mask[1024 / 64];
-	struct vmf_object *o;
-	struct vmf_map map;
-	struct rig r;
-	vmf_va at;
-	int mode;
-
-	if (vmtest_lacks(syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0), "no get_mempolicy()"))
-		return;
-	BOTH_MODES(&r) {
-		for (unsigned i = 0; i < 3 * sizeof(row) / sizeof(row[0]); i++) {
-			o = zeroes(&r, 1); /* a memfd keeps its policy */
-			map = huge_map(1);
-			map.flags = i % 3 == 1 ? VMF_SHARED : 0;
-			map.order = i % 3 == 2 ? ORDER : 0;
-			map.node = row[i / 3].node;
-			CHECK_ERR(vmf_map(r.space, o, &map, &at), row[i / 3].err);
-			vmf_object_put(o);
-			if (row[i / 3].err)
-				continue;
-			CHECK_EQ(policy_at((char *)at, mask), row[i / 3].mode);
-			CHECK(row[i / 3].mode != 2 || mask[0] == 1);
-			CHECK_EQ(*(volatile char *)at, 0);
-			rig_unmap(&r, (char *)at, BLOCK);
-		}
-	}
-}
-
 static const struct vmtest tests[] = {
 	VMTEST(zero_fill), VMTEST(reserved_when_mapped), VMTEST(populated), VMTEST(a_driver), VMTEST(a_stream),
 	VMTEST(mapped_anew_in_base_pages), VMTEST(anew_while_many_touch_it),
-	VMTEST(nothing_is_lost_that_is_there), VMTEST(whoever_is_late_asks_again), VMTEST(a_real_segv), VMTEST(cut_at_blocks_only),
+	VMTEST(nothing_is_lost_that_is_there), VMTEST(whoever_is_late_asks_again), VMTEST(a_real_segv),
+	VMTEST(cut_at_blocks_only),
 	VMTEST(protected), VMTEST(one_fails), VMTEST(what_is_removed_reads_zero), VMTEST(children_do_not_inherit),
 	VMTEST(read_by_a_system_call), VMTEST(refused), VMTEST(not_everywhere),
-	VMTEST(policies),
 };
 
 static int cases(int argc, char **argv)

@@ -127,9 +127,10 @@ static void moved(void)
 	}
 }
 
-/* The table of windows knows first, then the core.  A touch between the two looks there in vain, and by the time that it
- * asks whether something is under way, nothing is. */
-static atomic_uint untold; /* 1: the core cannot be told, somebody is asked whether his area may be cut; 2: he answers */
+/* The table of windows knows first, then the core.  A touch between the two looks there in vain, and by the time that
+ * it asks whether something is under way, nothing is.
+ * 1: the core cannot be told, since somebody is asked whether his area may be cut; 2: he answers */
+static atomic_uint untold;
 
 static int untold_split(struct vmf_area *a, vmf_va va)
 {

@@ -330,7 +330,7 @@ static void too_many_files(void)
 
 /* What it has sent lies in the socket, unread, and that was its only descriptor.  It must not read zeroes: it is kept
  * waiting, or killed. */
-struct unread { const char *first; bool file_first; };
+struct unread { const char *first; bool file_first; unsigned before; };
 
 static int unread_client(void *arg)
 {
@@ -339,8 +339,8 @@ static int unread_client(void *arg)
 	int fd;
 
 	CHECK(guest_memory(&g, BYTES, PAGE));
-	CHECK_EQ(kill(s.pid, SIGSTOP), 0);
-	guest_dial(&g, s.sock);
+	for (unsigned i = 0; i <= u->before; i++)
+		guest_dial(&g, s.sock);
 	fd = open(s.image, O_RDONLY | O_CLOEXEC);
 	if (u->file_first)
 		guest_send(g.sock, u->first, strlen(u->first), &fd, 1);
@@ -353,9 +353,12 @@ static int unread_client(void *arg)
 
 static pid_t unread_start(const struct unread *u)
 {
+	int status;
 	pid_t pid;
 	char c;
 
+	CHECK_EQ(kill(s.pid, SIGSTOP), 0);
+	CHECK_EQ(waitpid(s.pid, &status, WUNTRACED), s.pid); /* all its threads have stopped */
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, good_end), 0);
 	pid = client_fork(unread_client, (void *)(uintptr_t)u);
 	CHECK_EQ(read(good_end[0], &c, 1), 1);
@@ -364,7 +367,7 @@ static pid_t unread_start(const struct unread *u)
 
 static void queued_behind_a_bad_one(void)
 {
-	static const struct unread u = { "{}", true };
+	static const struct unread u = { .first = "{}", .file_first = true };
 	pid_t pid;
 
 	serve_open(&s);
@@ -382,19 +385,40 @@ static void queued_behind_a_bad_one(void)
 	serve_close(&s);
 }
 
+/* The limit under which so many numbers are left to a process: what it has inherited may lie above. */
+static unsigned limit_with(pid_t pid, unsigned left)
+{
+	unsigned limit = 0, number;
+	bool used[1024] = { false };
+	char path[64];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	CHECK(d);
+	while ((e = readdir(d)))
+		if (sscanf(e->d_name, "%u", &number) == 1 && number < 1024)
+			used[number] = true;
+	closedir(d);
+	while (used[limit] || left--)
+		limit++;
+	return limit;
+}
+
 static void queued_where_files_run_out(void)
 {
-	static const struct unread u = { NULL, false };
+	static const struct unread u = { .before = 0 };
 	struct rlimit few = { 0, 4096 };
 
-	for (unsigned left = 0; left < 3; left++) {
+	for (unsigned left = 0; left < 4; left++) {
 		pid_t pid;
 
 		serve_open(&s);
 		image_make(s.image, 0, IMAGE_PAGES);
 		SERVE_START(&s, NULL);
-		few.rlim_cur = files_of(s.pid) + left;
 		pid = unread_start(&u);
+		few.rlim_cur = limit_with(s.pid, left);
 		CHECK_EQ(prlimit(s.pid, RLIMIT_NOFILE, &few, NULL), 0);
 		CHECK_EQ(kill(s.pid, SIGCONT), 0);
 		CHECK_EQ(client_wait(pid), 128 + SIGKILL);
@@ -405,10 +429,10 @@ static void queued_where_files_run_out(void)
 	}
 }
 
-/* The signal to end is there when the connection is, and is looked at first. */
+/* More come at once than are let in at a time, and then the server ends. */
 static void queued_when_it_ends(void)
 {
-	static const struct unread u = { NULL, false };
+	static const struct unread u = { .before = 20 };
 	int code;
 	pid_t pid;
 

@@ -104,7 +104,7 @@ enum vmf_why {
 	VMF_WHY_HOLE,     /* the pfn lies in a hole or a reserved range of the memory map */
 	VMF_WHY_IOERR,    /* the backing said `err` */
 	VMF_WHY_PROT,     /* the area does not allow this access */
-	VMF_WHY_ATTR,     /* the attributes conflict with the range's or another mapping's, or the port cannot encode them */
+	VMF_WHY_ATTR,     /* the attributes conflict with the range's or another mapping's, or cannot be encoded here */
 	VMF_WHY_BOLTS,    /* no bolt left */
 	VMF_WHY_FORK,     /* the area was not copied to this child */
 	VMF_WHY_DRIVER,   /* the driver's answer is wrong: freed frame, foreign frame, run past the area */

@@ -5,7 +5,7 @@
  * The pages are reserved when the window is mapped, so a fault finds one.  A userfaultfd fills such a window only in
  * whole pages.  For FALLBACK an absent block is mapped anew, in base pages: it is made PROT_NONE, leaves the
  * userfaultfd, is replaced, registered and opened again.  Who touches it meanwhile gets a SIGSEGV, which our handler
- * forgives; a system call gets EFAULT.  No byte can be lost: what the block holds is looked at while nobody can fill it.
+ * forgives; a system call gets EFAULT.  No byte is lost: what the block holds is looked at while nobody can fill it.
  */
 #include "local.h"
 
