@@ -113,13 +113,13 @@ static void look_found(struct look *l, const struct vmf_fault *f, const struct v
 /* => LOOKING */
 static struct vmf_result look_area(struct vmf_fault *f, struct look *l, struct vmf_area *a)
 {
-	struct vmf_area stand_in;
+	struct vmf_area stand_in = { .window = { 0 } };
 
 	if (!a || !(a->maxprot & f->access))
 		return vmf__result(VMF_SIGSEGV, a ? VMF_WHY_PROT : VMF_WHY_NONE, 0);
 	if (vmf__slot_nested(f->port, f->slot, a))
 		return vmf__mistake(f, VMF_WHY_POLICY, "a handler looks into its own area");
-	stand_in = *a;
+	vmf__area_like(&stand_in, a);
 	stand_in.prot = stand_in.may = a->maxprot;
 	vmf__fault_at(f, &stand_in);
 	look_found(l, f, a);

@@ -524,6 +524,8 @@ void vmf__alias_undo(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn, uint32_t n,
 {
 	struct claim c = { f->port, NULL, pfn, n, attr, false };
 
+	if (area_raw(f, at, pfn)) /* nothing was recorded, and what others recorded stays */
+		return;
 	vmf_lock_take(f->port, &f->port->alias_lock);
 	undo_record(f, at, &c, n);
 	vmf_lock_drop(f->port, &f->port->alias_lock);
@@ -541,7 +543,7 @@ int vmf__alias_map(struct vmf_area *a)
 	if (a->attr.strengthen)
 		attr_decided(&c, a->raw);
 	r = claim_check(&c);
-	if (r.code == VMF_OK) {
+	if (r.code == VMF_OK && !a->interval->there) {
 		a->attr.type = c.attr.type;
 		vmf__interval_add(&port->raws, a->interval);
 	}

@@ -10,8 +10,7 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 
 	if (!a)
 		return NULL;
-	*a = *like;
-	a->interval = NULL;
+	vmf__area_like(a, like);
 	if (a->action == VMF_RAW) {
 		a->interval = vmf__alloc(port, sizeof(*a->interval));
 		if (!a->interval) {
@@ -27,9 +26,6 @@ struct vmf_area *vmf__area_new(struct vmf_port *port, const struct vmf_area *lik
 	a->refs = 1;
 	a->real = a;
 	a->may = like->prot;
-	a->told = 0;
-	a->next = NULL;
-	a->link = NULL;
 	vmf_object_get(a->object);
 	if (a->overlay)
 		vmf_object_get(a->overlay);

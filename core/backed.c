@@ -66,6 +66,10 @@ static bool fill_says(struct vmf_fault *f, struct vmf_result *r)
 		ticket_forget(f);
 		return false;
 	}
+	if (fill->lacks) {
+		*r = vmf__result(VMF_OOM, VMF_WHY_RESOURCE, 0);
+		return true;
+	}
 	*r = fill->err ? vmf__result(VMF_SIGBUS, VMF_WHY_IOERR, fill->err) :
 			 vmf__mistake(f, VMF_WHY_DRIVER, "a backing completed too few pages, and gave no error");
 	return true;
@@ -330,8 +334,14 @@ static bool land(struct vmf_fault *f, struct vmf__fill *fill)
 /* The caller's reference becomes the ticket's.  true: it has landed, and the page is entered. */
 static bool fill_begin(struct vmf_fault *f, struct vmf__fill *fill, bool zero)
 {
+	const struct vmf_object *o = f->object;
+
 	ticket_take(f, fill);
-	if (zero) {
+	fill->lacks = o->segmented && !fill->bounced && !vmf__segment_made(o, fill->io.first, fill->io.n);
+	if (fill->lacks) {
+		vmf__fill_get(fill);
+		vmf_io_done(&fill->io, 0, 0);
+	} else if (zero) {
 		fill->io.bytes = 0;
 		vmf__fill_get(fill);
 		vmf_io_done(&fill->io, fill->io.n, 0);

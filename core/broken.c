@@ -167,7 +167,7 @@ static int areas_sweep(struct vmf_object *o)
 	return err;
 }
 
-static int sweep(struct vmf_port *port)
+static int take_from_all(struct vmf_port *port)
 {
 	int err = 0, one;
 
@@ -266,6 +266,6 @@ int vmf__poison_frames(struct vmf_port *port, vmf_pfn first, uint64_t n, uint64_
 		*found += broke;
 		err = err ? err : one;
 	}
-	one = ram ? sweep(port) : 0;
+	one = ram ? take_from_all(port) : 0;
 	return err ? err : one;
 }

@@ -219,6 +219,8 @@ static inline bool vmf__page_lost(const struct vmf__page *p)
 struct vmf__page *vmf__page_at(const struct vmf_object *, vmf_pgoff);   /* NULL: never heard of */
 struct vmf__page *vmf__page_make(struct vmf_object *, vmf_pgoff);       /* NULL: the reserve is empty; => object lock */
 struct vmf_frame *vmf__page_segment(struct vmf_object *, vmf_pgoff);    /* its frame in the segment; it was made */
+/* Can the bytes of these pages in the object's own segment be touched?  false: there is no memory for them. */
+static inline bool vmf__segment_made(const struct vmf_object *, vmf_pgoff, uint64_t n); /* below */
 /* The first page at or after `at`, before `end`, whose leaf exists: skips what was never touched. */
 vmf_pgoff vmf__page_next(const struct vmf_object *, vmf_pgoff at, vmf_pgoff end);
 void vmf__pages_destroy(struct vmf_object *);
@@ -274,8 +276,8 @@ static inline bool vmf__object_tracks(const struct vmf_object *o)
 }
 static inline uint64_t vmf__object_pages(const struct vmf_object *o) { return vmf__load(&o->pages); }
 
-/* broken.c: of these pages those that are frames, of RAM or of a segment, are broken (*found: so many), and nobody shows
- * them any more.  0, -VMF_ENOMEM, or what a pmap said.  => sleeps */
+/* broken.c: of these pages those that are frames, of RAM or of a segment, are broken (*found: so many), and nobody
+ * shows them any more.  0, -VMF_ENOMEM, or what a pmap said.  => sleeps */
 uint64_t vmf__segment_pages(struct vmf_port *, vmf_pfn first, uint64_t n); /* so many, from the first on */
 int vmf__poison_frames(struct vmf_port *, vmf_pfn first, uint64_t n, uint64_t *found);
 /* The page of an object with a backing, if it is there and its frame is broken, is not there any more, or lost.  true:
@@ -294,18 +296,24 @@ struct vmf_area {
 	uint64_t pages;
 	vmf_pgoff off;
 	uint8_t prot, maxprot, order, action;
-	uint8_t may; /* atomic: prot, and until vmf_protect() is through also what entries may have from before */
-	uint32_t flags, node, refs;
+	uint32_t flags, node;
 	struct vmf_attr attr;
 	vmf_pfn raw; /* action VMF_RAW: what is shown at va */
 	struct vmf_window window;
 	void *priv;
 	struct vmf_area *real; /* itself; of a debugger's stand-in: the area that is mapped, which its slot holds */
+	/* Up to here a copy is like it (vmf__area_like()); the rest changes while it is in the table. */
+	uint8_t may; /* atomic: prot, and until vmf_protect() is through also what entries may have from before */
+	uint32_t refs;
 	uint32_t told;                 /* opened() has returned */
 	struct vmf_area *next, **link; /* the object's list, under areas_lock */
 	struct vmf__interval *interval; /* VMF_RAW; else NULL */
 	uint32_t ahead_next, ahead_n;  /* readahead: low half of the page expected next, run so far; hints, unlocked */
 };
+static inline void vmf__area_like(struct vmf_area *a, const struct vmf_area *like)
+{
+	memcpy(a, like, offsetof(struct vmf_area, may));
+}
 /* A change of a space's table in the making; there is one at a time. */
 struct vmf__draft {
 	struct vmf_port *port;
@@ -368,6 +376,14 @@ void vmf__area_opened(struct vmf_area *);
 void vmf__area_closed(struct vmf_area *);
 void vmf__area_link(struct vmf_area *);
 void vmf__area_unlink(struct vmf_area *);
+static inline bool vmf__segment_made(const struct vmf_object *o, vmf_pgoff at, uint64_t n)
+{
+	const struct vmf_host_ops *host = o->port->host;
+
+	if (!o->segmented || !host->segment_make)
+		return true;
+	return !host->segment_make(o->port->self, (vmf_pfn){ o->segment.n + at }, n);
+}
 static inline vmf_va vmf__bytes(const struct vmf_port *p, uint64_t pages) { return (vmf_va)(pages << p->shift); }
 static inline vmf_va vmf__end(const struct vmf_area *a) { return a->va + vmf__bytes(a->space->port, a->pages); }
 /* The last byte, which unlike the end never wraps. */
@@ -495,7 +511,8 @@ struct vmf_result vmf__huge_enter(struct vmf_fault *, vmf_pgoff, struct vmf_fram
 
 /* bolt.c */
 long vmf__bolt_enter(struct vmf_fault *, const struct vmf_run *); /* as enter(), of a fault whose answer asks for one */
-/* Of this part of an area, but not of what it has for itself: faults' bolts go back. => before its entries are removed */
+/* Of this part of an area, but not of what it has for itself: faults' bolts go back. => before its entries are
+ * removed */
 int vmf__bolts_back(struct vmf_area *, vmf_va, uint64_t pages);
 /* The first page from `at` on that no area has bolted at map time; *stop: the next one that is.  Both at most `end`. */
 vmf_pgoff vmf__bolts_skip(struct vmf_object *, vmf_pgoff at, vmf_pgoff end, vmf_pgoff *stop);
@@ -592,7 +609,8 @@ void vmf__alias_undo(struct vmf_fault *, vmf_pgoff, vmf_pfn, uint32_t n, struct 
 void vmf__revoke_begin(struct vmf_object *, struct vmf__revoking *r);
 void vmf__revoke_end(struct vmf_object *, struct vmf__revoking *r);
 void vmf__alias_forget(struct vmf_object *); /* it has no area. => its areas_lock */
-/* An area with an interval: claims its pages before it enters them (-VMF_EPERM, and it has none) / comes or goes. */
+/* An area with an interval: claims its pages before it enters them (-VMF_EPERM), and once more afterwards / comes or
+ * goes. */
 int vmf__alias_map(struct vmf_area *);
 void vmf__alias_area(struct vmf_area *, bool there);
 /* Does anybody show one of n pages of the range? => alias_lock */
@@ -644,6 +662,7 @@ struct vmf__fill {
 	uint32_t refs, state;
 	bool cached, stale;
 	bool pinned;  /* its pages are, each once */
+	bool lacks;   /* what is not good is for lack of memory in the segment */
 	bool bounced; /* cached, and reads into frames of its own, whose bytes then go into the segment */
 	uint32_t starter; /* bounced: VMF__STARTING... */
 	uint32_t awaited; /* somebody may be asleep until it lands */

@@ -6,9 +6,10 @@
 
 static void request(const struct vmf_fault *f, struct vmf_req *req)
 {
-	*req = (struct vmf_req){ .fault = (struct vmf_fault *)f, .port = f->port, .area = f->area->real, .object = f->object,
-				 .object_priv = f->object->priv, .area_priv = f->area->priv, .va = f->va, .off = f->off,
-				 .node = f->area->node, .access = f->access, .order = f->order,
+	*req = (struct vmf_req){ .fault = (struct vmf_fault *)f, .port = f->port, .area = f->area->real,
+				 .object = f->object, .object_priv = f->object->priv,
+				 .area_priv = f->area->priv, .va = f->va, .off = f->off, .node = f->area->node,
+				 .access = f->access, .order = f->order,
 				 .tries = (uint8_t)vmf__min(f->ticket->tries, UINT8_MAX), .prot = f->area->prot };
 }
 
@@ -209,7 +210,7 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at, uint32_t 
 	page = vmf__page_make(o, at);
 	if (page && !page->of) {
 		if (o->segmented)
-			frame = vmf__page_segment(o, at);
+			frame = vmf__segment_made(o, at, 1) ? vmf__page_segment(o, at) : NULL;
 		else if (vmf_frame_alloc(o->port, 0, node, false, &frame))
 			frame = NULL;
 		if (frame) {

@@ -63,12 +63,13 @@ static bool clip(const struct vmf_fault *f, vmf_pgoff *at, uint64_t *n, uint32_t
 	return *n != 0;
 }
 
-/* How many of n pages from `at` on the object has: what lies past its end is never shown, and not recorded. */
+/* How many of n pages from `at` on a driver's object has: what lies past its end is never shown, and not recorded.
+ * (A backing's may become shorter at any time, and its huge pages reach out of it.) */
 static uint64_t existing(const struct vmf_fault *f, vmf_pgoff at, uint64_t n)
 {
-	uint64_t pages = vmf__object_pages(f->object);
+	const struct vmf_object *o = f->object;
 
-	return at < pages ? vmf__min(n, pages - at) : 0;
+	return o->backed ? n : at < o->room ? vmf__min(n, o->room - at) : 0;
 }
 
 /* A debugger's stand-in of a space, which enters nothing. */
@@ -324,7 +325,7 @@ struct vmf_result vmf__enter_pfns(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn
 	run.attr = attr;
 	run.flags |= VMF_RUN_RAW;
 	r = f->area->overlay ? vmf__overlay_pfn(f, &run) : vmf__enter(f, &run, needed);
-	if ((r.code != VMF_OK && r.code != VMF_RETRY) || only_looks(f))
+	if (r.code != VMF_OK || only_looks(f)) /* who tries again may not get so far, or never come */
 		vmf__alias_undo(f, at, pfn, run.n, attr);
 	return r;
 }

@@ -225,6 +225,11 @@ void vmf__fill_copy(struct vmf__fill *fill, uint32_t i, uint32_t end)
 {
 	struct vmf_object *o = fill->object;
 
+	if (i < end && !vmf__segment_made(o, fill->io.first + i, end - i)) {
+		fill->lacks = true;
+		fill->good = i;
+		return;
+	}
 	for (; i < end; i++)
 		memcpy(vmf_frame_bytes(o->port, vmf__page_segment(o, fill->io.first + i)),
 		       vmf_frame_bytes(o->port, fill->frame[i]), vmf__psize(o->port));

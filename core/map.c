@@ -121,15 +121,28 @@ static int map_raw(struct vmf_space *space, struct vmf_area *a, vmf_pfn pfn)
 	return 0;
 }
 
-static int map_insert(struct vmf_space *space, struct vmf_area *a)
+/* Who breaks a page from now on finds the area, and takes the page away.  Who did before may have found nothing to take
+ * away, because it was not entered yet: so whether all are good is asked once more.  Entered: raw, by us. */
+static int map_link(struct vmf_area *a, bool entered)
+{
+	vmf__area_link(a);
+	if (!entered || !vmf__alias_map(a))
+		return 0;
+	vmf__area_unlink(a);
+	vmf__alias_area(a, true); /* until nothing is entered any more */
+	return -VMF_EPERM;
+}
+
+static int map_insert(struct vmf_space *space, struct vmf_area *a, bool entered)
 {
 	int err = vmf__table_splice(&space->draft, a->va, vmf__last(a), &a, 1);
 
+	if (!err)
+		err = map_link(a, entered);
 	if (err) {
 		vmf__table_discard(&space->draft, space->table);
 		return err;
 	}
-	vmf__area_link(a);
 	vmf__store(&space->table, space->draft.root);
 	vmf__slot_quiesce(space->port, NULL, 0);
 	vmf__table_keep(&space->draft);
@@ -182,7 +195,7 @@ static int map_build(struct vmf_space *space, struct vmf_object *o, struct vmf_m
 	if (!err && raw)
 		err = map_raw(space, a, m->raw);
 	if (!err)
-		err = map_insert(space, a);
+		err = map_insert(space, a, raw);
 	if (err) {
 		vmf__stray_undo(space, &(struct vmf__stray){ .va = m->va, .pages = m->pages, .window = w, .object = o,
 							      .area = a });

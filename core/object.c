@@ -180,6 +180,10 @@ struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
 	}
 	vmf_lock_drop(o->port, &o->lock);
 	/* The platform makes a page of a segment when it is touched, and can only show what was made. */
+	if (frame && !vmf__frame_broken(frame) && !vmf__segment_made(o, at, 1)) {
+		vmf_frame_put(o->port, frame);
+		return NULL;
+	}
 	if (frame && !vmf__frame_broken(frame))
 		(void)__atomic_fetch_or((uint32_t *)vmf_frame_bytes(o->port, frame), 0, __ATOMIC_RELAXED);
 	return frame;

@@ -298,8 +298,9 @@ static bool page_kept(const struct vmf__page *page)
 {
 	enum vmf_state s = page ? vmf__state(page) : VMF_ABSENT;
 
-	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING || (page && vmf__load(&page->word) & VMF__P_LEAVING) ||
-	       (page && vmf__page_lost(page));
+	if (page && (vmf__load(&page->word) & VMF__P_LEAVING || vmf__page_lost(page)))
+		return true;
+	return s == VMF_PRESENT || s == VMF_DIRTY || s == VMF_WRITING;
 }
 
 /* On its way back to the backing, or perhaps out of here: whoever is at it ends that, one way or the other. */

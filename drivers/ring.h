@@ -21,8 +21,8 @@ int vmf_ring_open(struct vmf_ring *, struct vmf_port *, struct vmf_frame **frame
 /* Drops the object; the frames go with its last reference, when the last area has gone. */
 void vmf_ring_close(struct vmf_ring *);
 /* From its return on no program sees the frame that was there.  The reference on `frame` passes to the ring; NULL takes
- * the page out (SIGBUS/POLICY until there is one again).  In windows by offset only vmf_frame_at()'s can be shown: there
- * a page is replaced by NULL, other bytes in that frame, and the frame again.
+ * the page out (SIGBUS/POLICY until there is one again).  In windows by offset only vmf_frame_at()'s can be shown:
+ * there a page is replaced by NULL, other bytes in that frame, and the frame again.
  * -VMF_EINVAL: no such page, and the reference stays the caller's; else as vmf_revoke(). */
 int vmf_ring_replace(struct vmf_ring *, uint64_t page, struct vmf_frame *frame);
 

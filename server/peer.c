@@ -73,7 +73,8 @@ void vmf__peer_turn_away(int socket, const char *socket_path, const char *why)
 	waits = descriptor_waits(socket);
 	err = waits ? vmf__peer_kill(process) : 0;
 	if (waits)
-		more = err ? "; it holds a descriptor and cannot be killed, so it waits" : "; it holds a descriptor, so it was killed";
+		more = err ? "; it holds a descriptor and cannot be killed, so it waits" :
+			     "; it holds a descriptor, so it was killed";
 	if (why || waits)
 		vmf__log(socket_path, "client %d refused: %s%s", (int)pid, why ? why : "no new clients", more);
 	if (!err)

@@ -15,7 +15,8 @@ int vmf__peer(int socket, pid_t *pid);
 /* SIGKILL, and waits a moment until it has ended.  0 or -errno. */
 int vmf__peer_kill(int process);
 /* Closes a connection of which nothing, or not all, was read, and says why, in one line for `socket_path` (NULL:
- * it came too late, which is not worth a line).  Should it hold a descriptor the process is killed first; and if that cannot be done the connection stays open, unread. */
+ * it came too late, which is not worth a line).  Should it hold a descriptor the process is killed first; and if that
+ * cannot be done the connection stays open, unread. */
 void vmf__peer_turn_away(int socket, const char *socket_path, const char *why);
 
 #endif

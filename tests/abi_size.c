@@ -332,8 +332,9 @@ static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_o
 	struct vmf_map map = { .size = sizeof(map), .flags = VMF_SHARED, .pages = PAGES, .prot = VMF_R | VMF_W | VMF_X,
 			       .action = VMF_BOLT };
 	struct vmf_result r = { 0 };
+	static const struct vmf_ops none = { .size = sizeof(none) };
 	struct vmf_space *space;
-	struct vmf_object *o;
+	struct vmf_object *o, *raw;
 	struct vmf_port *port;
 	vmf_va at;
 	long err;
@@ -357,7 +358,9 @@ static struct seen boot(const struct vmf_port_config *c, const struct vmf_pmap_o
 	map.action = VMF_RAW;
 	map.raw = device.first;
 	map.attr = device.attr;
-	CHECK_ERR(vmf_map(space, o, &map, &at), 0);
+	CHECK_ERR(vmf_object_create(port, &raw, &none, NULL, PAGES), 0);
+	CHECK_ERR(vmf_map(space, raw, &map, &at), 0);
+	vmf_object_put(raw);
 	map.action = VMF_LAZY;
 	map.attr = (struct vmf_attr){ 0 };
 	CHECK_ERR(vmf_map(space, o, &map, &at), 0);

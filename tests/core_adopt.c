@@ -284,6 +284,67 @@ static void one_that_was_let_go_of_is_refused(void)
 	}
 }
 
+/* A debugger that looks keeps no reference, and an entry that could not be made keeps none, whatever the order. */
+static void nobody_shows_it(void)
+{
+	struct store s;
+	struct rig r;
+	uint8_t byte;
+	vmf_va va;
+
+	for (unsigned order = 0; order <= 3; order += 3) {
+		struct vmf_map map;
+
+		rig_open(&r, VMF_BY_ADDRESS);
+		CHECK_ERR(adopt(&r, FIRST, N), 0);
+		store_open(&s, &r, false);
+		map = rig_map(&r, N - 1, VMF_R); /* the last one is in no block */
+		map.order = (uint8_t)order;
+		map.attr.strengthen = 1;
+		CHECK_ERR(vmf_map(r.space, s.object, &map, &va), 0);
+		CHECK_EQ(vmf_peek(r.space, va + 18 * PAGE, &byte, 1), 1);
+		CHECK_EQ(byte, FIRST - VMF_SIM_DEVICE + 18 + 1);
+		CHECK_ERR(disown(&r, FIRST), 0);
+		CHECK_ERR(adopt(&r, FIRST, N), 0);
+		vmf_sim_fail(r.sim, VMF_SIM_ENTER, 1, -VMF_EPERM);
+		CHECK_RESULT(touch(r.space, va + 18 * PAGE), VMF_SIGBUS, VMF_WHY_POLICY);
+		CHECK_ERR(disown(&r, FIRST), 0);
+		CHECK_ERR(adopt(&r, FIRST, N), 0);
+		CHECK_OK(touch(r.space, va + 18 * PAGE));
+		CHECK_ERR(disown(&r, FIRST), -VMF_EBUSY);
+		CHECK_ERR(vmf_unmap(r.space, va, N - 1), 0);
+		CHECK_ERR(disown(&r, FIRST), 0);
+		vmf_object_put(s.object);
+		rig_close(&r);
+	}
+}
+
+static void fails_for_good(void *sim, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	(void)space, (void)at, (void)pages;
+	vmf_sim_fail(sim, VMF_SIM_ENTER, 1, -VMF_EPERM);
+}
+
+/* So with what was tried twice, and refused then. */
+static void refused_after_a_retry(void)
+{
+	struct view v;
+	struct rig r;
+	vmf_va va;
+
+	RIG_EACH(r) {
+		view_open(&v, &r, VMF_SIM_DEVICE, VMF_UC);
+		va = view_map(&v, r.space);
+		vmf_sim_fail(r.sim, VMF_SIM_ENTER, 1, -VMF_ENOMEM);
+		vmf_sim_on(r.sim, VMF_SIM_SUPPLY, fails_for_good, r.sim);
+		CHECK_RESULT(touch(r.space, va), VMF_SIGBUS, VMF_WHY_POLICY);
+		vmf_sim_on(r.sim, VMF_SIM_SUPPLY, NULL, NULL);
+		CHECK_EQ(rig_stats(&r).retries[VMF_WHY_RESOURCE], 1);
+		CHECK(!known(&r, VMF_SIM_DEVICE, 256));
+		view_close(&v);
+	}
+}
+
 /* A frame is adopted, handed over and disowned by many at once, and is never lost. */
 static struct rig *crowded;
 
@@ -521,6 +582,8 @@ static void what_cannot_be_poisoned(void)
 		vmf_sim_fail(r.sim, VMF_SIM_REMOVE, 1, VMF_EBUSY);
 		CHECK_ERR(poison(&r, VMF_SIM_DEVICE + 255, 1), -VMF_EBUSY);
 		CHECK(rig_present(&r, va + 15 * PAGE));
+		vmf_sim_forget(r.space, va + 15 * PAGE, 1); /* it is broken all the same, for who comes now */
+		CHECK_EQ(touch(r.space, va + 15 * PAGE).code, VMF_POISON);
 		CHECK_ERR(poison(&r, VMF_SIM_DEVICE + 255, 1), 0);
 		CHECK_EQ(touch(r.space, va + 15 * PAGE).code, VMF_POISON);
 		view_close(&v);
@@ -553,6 +616,52 @@ static void it_breaks_while_it_is_faulted_in(void)
 	}
 }
 
+static void *poison_third(void *arg)
+{
+	CHECK_ERR(poison(breaking, VMF_SIM_DEVICE + 3, 1), 0);
+	return arg;
+}
+
+static void while_it_is_entered(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	bool *begun = self;
+	pthread_t t;
+
+	(void)space, (void)at, (void)pages;
+	if (*begun)
+		return;
+	*begun = true;
+	CHECK(!pthread_create(&t, NULL, poison_third, NULL) && !pthread_join(t, NULL));
+}
+
+/* When the area that is being mapped cannot be found yet: then all of it is refused. */
+static void it_breaks_while_it_is_mapped_raw(void)
+{
+	struct view v;
+	struct rig r;
+
+	RIG_EACH(r) {
+		struct vmf_map map = rig_map(&r, 8, VMF_R);
+		bool begun = false;
+		vmf_va va;
+
+		breaking = &r;
+		view_open(&v, &r, VMF_SIM_DEVICE, VMF_UC);
+		map.action = VMF_RAW;
+		map.raw.n = VMF_SIM_DEVICE;
+		map.attr.type = VMF_UC;
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, while_it_is_entered, &begun);
+		CHECK_ERR(vmf_map(r.space, v.object, &map, &va), -VMF_EPERM);
+		vmf_sim_on(r.sim, VMF_SIM_ENTER, NULL, NULL);
+		CHECK(begun && !rig_present(&r, VMF_SIM_LOWEST + 3 * PAGE));
+		map.pages = 3;
+		CHECK_ERR(vmf_map(r.space, v.object, &map, &va), 0);
+		CHECK(rig_present(&r, va + 2 * PAGE));
+		view_close(&v);
+		CHECK(!known(&r, VMF_SIM_DEVICE, 256));
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(what_can_be_adopted),
 	VMTEST(references_keep_it_adopted),
@@ -562,6 +671,8 @@ static const struct vmtest tests[] = {
 	VMTEST(raw_or_adopted_and_not_both),
 	VMTEST(private_areas_read_it),
 	VMTEST(one_that_was_let_go_of_is_refused),
+	VMTEST(nobody_shows_it),
+	VMTEST(refused_after_a_retry),
 	VMTEST(threads),
 	VMTEST(a_policy_decides),
 	VMTEST(reserved_ranges),
@@ -569,5 +680,6 @@ static const struct vmtest tests[] = {
 	VMTEST(broken_adopted_pages),
 	VMTEST(what_cannot_be_poisoned),
 	VMTEST(it_breaks_while_it_is_faulted_in),
+	VMTEST(it_breaks_while_it_is_mapped_raw),
 };
 VMTEST_MAIN(tests, 20)

@@ -559,6 +559,74 @@ static void random_against_a_model(void)
 	}
 }
 
+/* A run may reach past the end of the object, in an area that does: nothing of that is shown, nor recorded. */
+static void past_the_end_of_the_object(void)
+{
+	struct view v;
+	struct rig r;
+	vmf_va va;
+
+	RIG_EACH(r) {
+		struct vmf_map map = rig_map(&r, 16 * VIEW, VMF_R);
+
+		view_open(&v, &r, VMF_SIM_DEVICE, UC);
+		v.n = 256;
+		CHECK_ERR(vmf_map(r.space, v.object, &map, &va), 0);
+		CHECK_OK(touch(r.space, va));
+		CHECK_RESULT(touch(r.space, va + VIEW * PAGE), VMF_SIGBUS, VMF_WHY_EOF);
+		view_close(&v);
+		CHECK(!known(&r, VMF_SIM_DEVICE, 256));
+	}
+}
+
+/* A debugger that looks enters nothing, so nothing is recorded that was not. */
+static void who_only_looks(void)
+{
+	struct view v;
+	struct rig r;
+	uint8_t byte;
+	vmf_va va;
+
+	RIG_EACH(r) {
+		view_open(&v, &r, VMF_SIM_DEVICE, UC);
+		va = view_map(&v, r.space);
+		CHECK_EQ(vmf_peek(r.space, va, &byte, 1), -VMF_EPERM);
+		CHECK_EQ(known(&r, VMF_SIM_DEVICE, 256), r.store == VMF_BY_COPY); /* where it has to be entered */
+		CHECK_OK(touch(r.space, va));
+		vmf_sim_forget(r.space, va, 1);
+		CHECK_EQ(vmf_peek(r.space, va, &byte, 1), -VMF_EPERM);
+		CHECK(known(&r, VMF_SIM_DEVICE, 1));
+		view_close(&v);
+	}
+}
+
+/* A fault of an area that was mapped raw records nothing, so it has nothing to take back. */
+static void a_raw_area_takes_nothing_back(void)
+{
+	struct view v;
+	struct rig r;
+	vmf_va va, raw;
+
+	RIG_EACH(r) {
+		struct vmf_map map = rig_map(&r, 8, VMF_R);
+
+		view_open(&v, &r, VMF_SIM_DEVICE, UC);
+		v.n = 4;
+		va = view_map(&v, r.space);
+		CHECK_OK(touch(r.space, va));
+		map.action = VMF_RAW;
+		map.raw.n = VMF_SIM_DEVICE;
+		map.attr.type = UC;
+		CHECK_ERR(vmf_map(r.space, v.object, &map, &raw), 0);
+		vmf_sim_forget(r.space, raw, 8);
+		vmf_sim_fail(r.sim, VMF_SIM_ENTER, 1, -VMF_EPERM);
+		CHECK_RESULT(touch(r.space, raw + PAGE), VMF_SIGBUS, VMF_WHY_POLICY);
+		CHECK_ERR(vmf_unmap(r.space, raw, 8), 0);
+		CHECK(rig_present(&r, va + 2 * PAGE) && known(&r, VMF_SIM_DEVICE + 2, 1));
+		view_close(&v);
+	}
+}
+
 static struct crowd { struct rig *r; struct view v[3]; vmf_va at[3]; unsigned left; } crowd;
 
 static void *in_a_crowd(void *self)
@@ -624,6 +692,7 @@ static const struct vmtest tests[] = {
 	VMTEST(a_race_that_was_lost_is_not_recorded),
 	VMTEST(recorded_anew_while_it_is_revoked),
 	VMTEST(who_waits_for_the_end_of_a_revoke),
+	VMTEST(past_the_end_of_the_object), VMTEST(who_only_looks), VMTEST(a_raw_area_takes_nothing_back),
 	VMTEST(random_against_a_model),
 	VMTEST(threads),
 };

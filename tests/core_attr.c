@@ -70,7 +70,7 @@ static void ram_of_another_kind(void)
 					    .first = { VMF_SIM_RAM + RAM - 4 }, .attr = { .type = VMF_UC } };
 	const struct vmf_range most = { .size = sizeof(most), .kind = VMF_PHYS_RAM, .first = { VMF_SIM_RAM },
 					.pages = RAM - 4 };
-	static const struct { struct vmf_attr attr; int gets; } t[] = {
+	const struct { struct vmf_attr attr; int gets; } t[] = {
 		{ { .type = VMF_WB }, -1 }, { stronger, VMF_UC }, { { .type = VMF_UC }, VMF_UC },
 		{ { .type = VMF_DEVICE }, -1 },
 	};

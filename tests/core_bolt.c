@@ -548,6 +548,42 @@ static void *touch_own(void *arg)
 	return (void *)(uintptr_t)(r.code == VMF_OK);
 }
 
+/* A debugger that looks takes none, and needs none. */
+static void who_only_looks(void)
+{
+	uint8_t byte;
+
+	for (unsigned store = VMF_BY_ADDRESS; store <= VMF_BY_OFFSET; store++)
+		for (unsigned bolts = 0; bolts <= 1; bolts++) {
+			device_show(store, bolts, NOPAGE);
+			t.how[1] = VMF_BOLT_MUST;
+			CHECK_EQ(vmf_peek(t.rig.space, page(1), &byte, 1), 1);
+			CHECK_EQ(byte, 101);
+			CHECK_EQ(rig_stats(&t.rig).bolted, 0);
+			check_left(bolts);
+			device_close();
+		}
+}
+
+/* A private page is copied only for who gets it: else the next write would find the copy there, without a bolt. */
+static void a_private_page_must_have_one(void)
+{
+	uint8_t byte = 7;
+
+	device_open(VMF_BY_ADDRESS, 1, NOPAGE);
+	device_map(0);
+	t.how[0] = t.how[1] = VMF_BOLT_MUST;
+	CHECK_OK(vmf_sim_store(t.rig.space, page(0), &byte, 1));
+	for (unsigned i = 0; i < 2; i++)
+		CHECK_RESULT(vmf_sim_store(t.rig.space, page(1), &byte, 1), VMF_SIGBUS, VMF_WHY_BOLTS);
+	vmf_sim_fail(t.rig.sim, VMF_SIM_BOLT, 1, -VMF_EAGAIN);
+	CHECK_ERR(vmf_unmap(t.rig.space, page(0), 1), 0);
+	CHECK_OK(vmf_sim_store(t.rig.space, page(1), &byte, 1)); /* asked again, and had at the second try */
+	CHECK(locked(1));
+	CHECK_EQ(*(uint8_t *)vmf_frame_bytes(t.rig.port, t.frame[1]), 101);
+	device_close();
+}
+
 /* As many succeed as there are bolts, while a neighbour comes and goes. */
 static void no_more_than_there_are(void)
 {
@@ -582,6 +618,6 @@ static const struct vmtest tests[] = {
 	VMTEST(a_revoke_gives_them_back), VMTEST(a_revoke_takes_no_new_one), VMTEST(a_page_that_cannot_be_entered),
 	VMTEST(they_move_along), VMTEST(a_copy_on_write_keeps_it), VMTEST(a_revoke_spares_private_pages),
 	VMTEST(at_map_time_too), VMTEST(reclaim_spares_them), VMTEST(truncated), VMTEST(two_for_one_page),
-	VMTEST(no_more_than_there_are),
+	VMTEST(who_only_looks), VMTEST(a_private_page_must_have_one), VMTEST(no_more_than_there_are),
 };
 VMTEST_MAIN(tests, 20)

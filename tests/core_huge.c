@@ -3,6 +3,8 @@
  * Frames of higher orders: what a fault asks for, FALLBACK, entries that are cut, and that no reference is lost.
  */
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include "drivers/huge.h"
 #include "rig.h"
 
@@ -21,6 +23,7 @@ static struct {
 	unsigned answer_n;       /* 0: 1 */
 	bool lose;               /* our reference goes to the core as well */
 	bool install;            /* by ops.fault */
+	bool mixed;              /* page 0 as a base page, whatever the others are */
 	uint64_t revoke;         /* page + 1, from within the handler, at the first call */
 	uint8_t prot;
 } told;
@@ -32,7 +35,7 @@ static enum vmf_code told_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 	told.order[call % 32] = req->order;
 	if (told.revoke && call == 0)
 		CHECK_ERR(vmf_revoke(req->object, told.revoke - 1, 1), 0);
-	if (told.fallbacks && req->order > ORDER - told.fallbacks)
+	if ((told.fallbacks && req->order > ORDER - told.fallbacks) || (told.mixed && !req->off && req->order))
 		return VMF_FALLBACK;
 	if (!told.frame)
 		return VMF_FALLBACK;
@@ -368,6 +371,82 @@ static void populated_block_by_block(void)
 	told_close(&r, o);
 }
 
+/* A block that comes with its second page ends where it ends, and the page after it is not left out. */
+static void populated_in_different_orders(void)
+{
+	struct rig r;
+	struct vmf_object *o = told_open(&r, &told_ops, ORDER, 2 * BLOCK);
+	struct vmf_map map = big_map(BLOCK + 1, 0, BASE + (1 << 24));
+
+	map.action = VMF_POPULATE;
+	told.mixed = true;
+	CHECK_ERR(vmf_map(r.space, o, &map, NULL), 0);
+	CHECK_EQ(entry_at(&r, map.va).order, ORDER);
+	CHECK(entry_at(&r, map.va + BLOCK * PAGE).present);
+	CHECK_ERR(vmf_unmap(r.space, map.va, BLOCK + 1), 0);
+	told_close(&r, o);
+}
+
+static struct { struct rig *r; pthread_t thread; bool begun; atomic_bool waits, removed, over; } way;
+
+static void *touch_fifth(void *arg)
+{
+	CHECK_OK(touch(way.r, BASE + 5 * PAGE));
+	way.over = true;
+	return arg;
+}
+
+static void way_looks(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	(void)self, (void)space, (void)at, (void)pages;
+	if (way.begun)
+		return;
+	way.begun = true;
+	CHECK_EQ(pthread_create(&way.thread, NULL, touch_fifth, NULL), 0);
+	while (!way.waits && !way.over)
+		sched_yield();
+	CHECK(!way.removed);
+}
+
+static void way_waits(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	(void)self, (void)space, (void)at, (void)pages;
+	way.waits = true;
+}
+
+static void way_removed(void *self, struct vmf_space *space, uint64_t at, uint64_t pages)
+{
+	(void)self, (void)space, (void)at, (void)pages;
+	way.removed = true;
+}
+
+/* A debugger moves bytes of a frame that it has no reference on: until it has, the entry stays. */
+static void it_makes_way_for_nobody_who_looks(void)
+{
+	struct rig r;
+	struct vmf_object *o = told_open(&r, &told_ops, ORDER, BLOCK);
+	uint8_t byte;
+
+	memset(&way, 0, sizeof(way));
+	way.r = &r;
+	mark(&r, told.frame);
+	told.fallbacks = 9;
+	CHECK_EQ(rig_byte(&r, BASE + 3 * PAGE), mark_of(3));
+	told.fallbacks = 0;
+	vmf_sim_on(r.sim, VMF_SIM_QUERY, way_looks, NULL);
+	vmf_sim_on(r.sim, VMF_SIM_WAIT, way_waits, NULL);
+	vmf_sim_on(r.sim, VMF_SIM_REMOVE, way_removed, NULL);
+	CHECK_EQ(vmf_peek(r.space, BASE + 3 * PAGE, &byte, 1), 1);
+	CHECK_EQ(byte, mark_of(3));
+	CHECK_EQ(pthread_join(way.thread, NULL), 0);
+	CHECK(way.removed);
+	vmf_sim_on(r.sim, VMF_SIM_QUERY, NULL, NULL);
+	vmf_sim_on(r.sim, VMF_SIM_WAIT, NULL, NULL);
+	vmf_sim_on(r.sim, VMF_SIM_REMOVE, NULL, NULL);
+	CHECK_EQ(entry_at(&r, BASE).order, ORDER);
+	told_close(&r, o);
+}
+
 /* -------------------------------------------------------------------------------------- changes of a part of one */
 
 static void revoked_between_the_return_and_the_entering(void)
@@ -556,7 +635,8 @@ static const struct vmtest tests[] = {
 	VMTEST(runs_of_base_pages),
 	VMTEST(a_freed_frame_is_a_mistake), VMTEST(orders_are_for_areas_that_have_them), VMTEST(a_page_of_a_higher_frame),
 	VMTEST(installed_by_the_handler), VMTEST(install_wrong), VMTEST(what_is_smaller_makes_way),
-	VMTEST(populated_block_by_block), VMTEST(revoked_between_the_return_and_the_entering), VMTEST(a_part_is_revoked),
+	VMTEST(populated_block_by_block), VMTEST(populated_in_different_orders), VMTEST(it_makes_way_for_nobody_who_looks),
+	VMTEST(revoked_between_the_return_and_the_entering), VMTEST(a_part_is_revoked),
 	VMTEST(a_part_is_unmapped), VMTEST(a_part_is_protected), VMTEST(the_whole_is_protected),
 	VMTEST(a_part_is_forgotten), VMTEST(looked_into), VMTEST(a_copy_of_the_space), VMTEST(first_writes_are_announced),
 	VMTEST(what_there_is_not),

@@ -331,14 +331,16 @@ static void installs(void)
 
 /* ---------------------------------------------------------------------------------------- spaces and areas */
 
-static int map(struct vmf_map m)
+static int map_of(struct vmf_object *o, struct vmf_map m)
 {
 	vmf_va at;
 
 	m.size = m.size ? m.size : sizeof(m);
 	m.flags |= VMF_SHARED;
-	return vmf_map(s.r.space, s.zeroes, &m, &at);
+	return vmf_map(s.r.space, o, &m, &at);
 }
+
+static int map(struct vmf_map m) { return map_of(s.zeroes, m); }
 
 static void mapping(void)
 {
@@ -374,6 +376,8 @@ static void mapping(void)
 	BAD(map((struct vmf_map){ .pages = 2, .prot = VMF_R, .action = VMF_RAW, .raw = { UINT64_MAX } }), -VMF_EPERM);
 	BAD(map((struct vmf_map){ .pages = 2, .prot = VMF_R, .action = VMF_RAW, .raw = { VMF_SIM_DEVICE + 255 },
 				  .attr.type = VMF_UC }), -VMF_EPERM);
+	BAD(map_of(s.backed, (struct vmf_map){ .pages = 1, .prot = VMF_R, .action = VMF_RAW, .raw = { VMF_SIM_DEVICE },
+					       .attr.type = VMF_UC }), -VMF_EINVAL);
 	BAD(map((struct vmf_map){ .pages = 1, .prot = VMF_R, .action = VMF_BOLT }), -VMF_ENOSPC);
 	close_all();
 }

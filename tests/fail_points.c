@@ -5,6 +5,7 @@
 #include "failcalls.h"
 #include "linuxrig.h"
 #include "ports/linux/local.h"
+#include "testback.h"
 
 #define PAGES 8u
 
@@ -201,11 +202,68 @@ static void addresses_come_back(void)
 	}
 }
 
+/* ------------------------------------------------------------------------------- no memory for a segment */
+
+/* The file behind the object that was made last.  Cut to nothing, touching it is what it is where the kernel has no
+ * memory for it: a SIGBUS. */
+static int file_of(const struct rig *r)
+{
+	const struct vmf__segment *segments = vmf__linux_of(r->port)->segments;
+	int fd = -1;
+
+	for (unsigned i = 0; i < VMF__SEGMENTS; i++)
+		if (segments[i].base && segments[i].fd >= 0)
+			fd = segments[i].fd;
+	return fd;
+}
+
+static void out_of_memory(struct rig *r, struct vmf_object *o, unsigned access)
+{
+	char *at = rig_map(r, o, VMF_SHARED, PAGES, VMF_R | VMF_W), c = 0;
+	int file = file_of(r), sig;
+
+	CHECK_EQ(rig_load(at + (PAGES - 1) * PAGE, &c), 0); /* the backing is one that answers at once */
+	CHECK(file >= 0 && !ftruncate(file, 0));
+	sig = access == VMF_W ? rig_store(at, 1) : rig_load(at, &c);
+	CHECK_EQ(sig, SIGBUS);
+	CHECK_EQ(vmf_fault_why(at).code, VMF_OOM);
+	CHECK_EQ(vmf_fault_why(at).why, VMF_WHY_RESOURCE);
+	CHECK(!ftruncate(file, PAGES * PAGE));
+	CHECK_EQ(access == VMF_W ? rig_store(at, 1) : rig_load(at, &c), 0);
+	rig_unmap(r, at, PAGES);
+}
+
+/* Zeroes on demand; bytes that are read into it (a write), or copied into it when they have been read (a read); and
+ * what a driver asks for. */
+static void segment_without_memory(void)
+{
+	struct testback back;
+	struct vmf_object *o;
+	struct rig r;
+
+	BOTH_MODES(&r) {
+		for (unsigned access = VMF_R; access <= VMF_W; access += VMF_W - VMF_R) {
+			o = object(&r, &zero_ops, NULL);
+			out_of_memory(&r, o, access);
+			vmf_object_put(o);
+			testback_open(&back, r.port, PAGES * PAGE, TESTBACK_AT_ONCE);
+			o = testback_object(&back, NULL);
+			out_of_memory(&r, o, access);
+			vmf_object_put(o);
+			RIG_BACKING_CLOSE(&back);
+		}
+		o = object(&r, &zero_ops, NULL);
+		CHECK(!ftruncate(file_of(&r), 0));
+		CHECK(!vmf_frame_at(o, 0));
+		vmf_object_put(o);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct vmtest tests[] = {
 		VMTEST(swapped_is_there), VMTEST(nobody_can_say), VMTEST(no_access_is_there), VMTEST(poisoned_is_not),
-		VMTEST(addresses_come_back),
+		VMTEST(addresses_come_back), VMTEST(segment_without_memory),
 	};
 
 	rig_catching();

@@ -37,7 +37,7 @@ enum call {
 	UFFD_WP, UFFD_CHANGING, UFFD_POISON, UFFD_READ, UFFD_READV,
 	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD,
 	FTRUNCATE, PUNCH, SEAL, DUP, GETFL, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD,
-	EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SIGNALFD, PPOLL, THREAD, VM_READ, READLINK, ALLOC, CALLS
+	EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SIGNALFD, PPOLL, THREAD, VM_READ, READLINK, POPULATE, ALLOC, CALLS
 };
 
 #define NO_CALL FAILING_KINDS /* one that does not fail */
@@ -100,6 +100,7 @@ enum call {
 	[THREAD] = { .name = "pthread_create", .errors = ERRORS(EAGAIN) }, \
 	[VM_READ] = { .name = "process_vm_readv", .errors = ERRORS(EFAULT, ENOMEM, EPERM) }, \
 	[READLINK] = { .name = "readlink", .errors = ERRORS(ENOENT, EACCES, ENOMEM) }, \
+	[POPULATE] = { .name = "madvise-POPULATE", .errors = ERRORS(ENOMEM, EFAULT) }, \
 	[ALLOC] = { .name = "alloc", .errors = ERRORS(ENOMEM) }
 
 static const char *call_error(int error)
@@ -318,7 +319,7 @@ int __wrap_mprotect(void *at, size_t bytes, int prot)
 int __wrap_madvise(void *at, size_t bytes, int what)
 {
 	unsigned call = what == MADV_DONTFORK ? DONTFORK : what == MADV_DONTNEED ? DONTNEED :
-		what == MADV_WIPEONFORK ? WIPEONFORK : NO_CALL;
+		what == MADV_WIPEONFORK ? WIPEONFORK : what == MADV_POPULATE_WRITE ? POPULATE : NO_CALL;
 
 	return call_fails(call) ? -1 : __real_madvise(at, bytes, what);
 }

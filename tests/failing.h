@@ -153,6 +153,16 @@ static inline bool failing_replay(void (*scenario)(void))
 	return true;
 }
 
+/* Which of the runs was the odd one? */
+static inline void failing_differs(void (*scenario)(void), unsigned k, uint32_t first)
+{
+	uint32_t second = atomic_load(&failing.calls[k]);
+
+	failing_run(scenario, 0, 0, 0, false);
+	vmtest_fail("%s: %u points, then %u, then %u", failing.kinds[k].name, first, second,
+		    atomic_load(&failing.calls[k]));
+}
+
 /* Every point of a scenario. */
 static inline void failing_sweep(void (*scenario)(void))
 {
@@ -164,7 +174,7 @@ static inline void failing_sweep(void (*scenario)(void))
 	failing_run(scenario, 0, 0, 0, false);
 	for (unsigned k = 0; k < failing.n; k++) {
 		if (failing.counts && n[k] != atomic_load(&failing.calls[k]))
-			vmtest_fail("%s: %u points, then %u", failing.kinds[k].name, n[k], atomic_load(&failing.calls[k]));
+			failing_differs(scenario, k, n[k]);
 		failing.reached[k] += n[k];
 		failing.points += n[k];
 	}

@@ -48,8 +48,8 @@ static bool all(const char *p, size_t n, char want)
 	return true;
 }
 
-/* Of the mapping that holds the address: the kernel's own word. */
-static long page_kib(const char *at)
+/* Of the mapping that holds the address: the kernel's own word, as "KernelPageSize: %ld". */
+static long kib_of(const char *at, const char *what)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
 	unsigned long lo, hi;
@@ -61,12 +61,14 @@ static long page_kib(const char *at)
 	while (fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%lx-%lx", &lo, &hi) == 2)
 			here = (uintptr_t)at >= lo && (uintptr_t)at < hi;
-		if (here && sscanf(line, "KernelPageSize: %ld", &kib) == 1)
+		if (here && sscanf(line, what, &kib) == 1)
 			break;
 	}
 	fclose(f);
 	return kib;
 }
+
+static long page_kib(const char *at) { return kib_of(at, "KernelPageSize: %ld"); }
 
 static void zero_fill(void)
 {
@@ -198,7 +200,7 @@ static void a_stream(void)
 static struct {
 	_Atomic int small; /* the block that comes in base pages; -1: none */
 	_Atomic unsigned asked[10]; /* by order */
-	_Atomic int fail;  /* the block that fails; -1 */
+	_Atomic int fail, bolt; /* the block that fails; -1 */
 } told;
 
 /* Every page is full of its number. */
@@ -225,6 +227,7 @@ static enum vmf_code told_nopage(const struct vmf_req *req, struct vmf_ans *ans)
 	for (size_t i = 0; i < (size_t)1 << req->order; i++)
 		memset(bytes + i * PAGE, byte_of(first + i), PAGE);
 	ans->n = 1;
+	ans->bolt = (uint8_t)told.bolt;
 	return VMF_OK;
 }
 static const struct vmf_ops told_ops = { .size = sizeof(told_ops), .nopage = told_nopage };
@@ -594,6 +597,23 @@ static void read_by_a_system_call(void)
 	}
 }
 
+/* Of a page of 2 MiB nothing is locked; of a base page that has come in place of one it is. */
+static void bolted(void)
+{
+	struct rig r;
+	char *p;
+
+	BOTH_MODES(&r) {
+		p = map_told(&r, 2);
+		told.bolt = VMF_BOLT_MUST;
+		check_told(p, 3, 1);
+		told.small = 1;
+		check_told(p, BLOCK + 3, 1);
+		CHECK_EQ(kib_of(p + HUGE + 3 * PAGE, "Locked: %ld"), 4);
+		rig_unmap(&r, p, 2 * BLOCK);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------ what is not */
 
 static void refused(void)
@@ -665,11 +685,13 @@ static const struct vmtest tests[] = {
 	VMTEST(nothing_is_lost_that_is_there), VMTEST(whoever_is_late_asks_again), VMTEST(a_real_segv),
 	VMTEST(cut_at_blocks_only),
 	VMTEST(protected), VMTEST(one_fails), VMTEST(what_is_removed_reads_zero), VMTEST(children_do_not_inherit),
-	VMTEST(read_by_a_system_call), VMTEST(refused), VMTEST(not_everywhere),
+	VMTEST(read_by_a_system_call), VMTEST(bolted), VMTEST(refused), VMTEST(not_everywhere),
 };
 
 static int cases(int argc, char **argv)
 {
+	if (rig_lacks(VMF_THREADED, RIG_TRAPS | VMF_LACKS_POISON))
+		vmtest_skip("huge pages in threaded spaces need a userfaultfd with poison (Linux 6.6)");
 	rig_catching();
 	return vmtest_main(tests, sizeof(tests) / sizeof(tests[0]), 20, argc, argv);
 }

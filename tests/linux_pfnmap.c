@@ -29,7 +29,7 @@ static enum vmf_code device_nopfn(const struct vmf_req *req, struct vmf_ans *ans
 
 static const struct vmf_ops device_ops = { .size = sizeof(device_ops), .nopfn = device_nopfn };
 
-static void device_open(struct rig *r, struct device *d)
+static void device_open_as(struct rig *r, struct device *d, const struct vmf_ops *ops)
 {
 	int fd = memfd_create("aperture", MFD_CLOEXEC);
 
@@ -38,10 +38,12 @@ static void device_open(struct rig *r, struct device *d)
 	for (unsigned i = 0; i < PAGES; i++)
 		CHECK_EQ(pwrite(fd, &(char){ (char)('a' + i) }, 1, i * PAGE), 1);
 	CHECK_ERR(vmf_linux_aperture(r->port, fd, 0, PAGES, &d->first), 0);
-	CHECK_ERR(vmf_object_create(r->port, &d->object, &device_ops, d, PAGES), 0);
+	CHECK_ERR(vmf_object_create(r->port, &d->object, ops, d, PAGES), 0);
 	d->at = rig_map(r, d->object, VMF_SHARED, PAGES, VMF_R | VMF_W);
 	close(fd);
 }
+
+static void device_open(struct rig *r, struct device *d) { device_open_as(r, d, &device_ops); }
 
 static int byte(const struct device *d, unsigned page)
 {
@@ -166,6 +168,45 @@ static void the_applications_own_munmap(void)
 		CHECK_EQ(p[100], 't');
 		CHECK_EQ(byte(&d, 0), -SIGSEGV);
 		CHECK_EQ(byte(&d, 2), -SIGSEGV);
+		CHECK_EQ(munmap(p, PAGE), 0);
+		vmf_object_put(d.object);
+	}
+}
+
+static enum vmf_code device_fault(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	struct device *d = req->object_priv;
+	struct vmf_result r = vmf_install_pfns(req, 0, d->first, PAGES, (struct vmf_attr){ 0 }, VMF_R | VMF_W);
+
+	(void)ans;
+	d->asked++;
+	return r.code == VMF_RETRY ? VMF_RETRY : VMF_DONE;
+}
+
+/* Nor is it for what a driver enters beside the page that is asked for, or vmf_touch(). */
+static void nothing_is_mapped_over_it(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .fault = device_fault };
+	struct rig r;
+
+	rig_catching();
+	if (vmtest_lacks(!can_look(), "before Linux 6.11 the kernel does not say what is mapped where"))
+		return;
+	BOTH_MODES(&r) {
+		struct device d;
+		char *p;
+
+		device_open_as(&r, &d, &ops);
+		CHECK_EQ(munmap(d.at + PAGE, PAGE), 0);
+		p = somebodys(d.at + PAGE);
+		CHECK(all_there(&d, 0, 1));
+		CHECK_EQ(p[0], 's');
+		CHECK(vmf_touch(p, 1, VMF_R).code != VMF_OK);
+		CHECK_EQ(p[0], 's');
+		CHECK(all_there(&d, 2, PAGES));
+		CHECK_EQ(p[0], 's');
+		CHECK_ERR(vmf_unmap(r.space, (vmf_va)d.at, PAGES), 0);
+		CHECK_EQ(p[0], 's');
 		CHECK_EQ(munmap(p, PAGE), 0);
 		vmf_object_put(d.object);
 	}
@@ -297,6 +338,7 @@ static const struct vmtest tests[] = {
 	VMTEST(madvise_changes_nothing),
 	VMTEST(unmap_splits),
 	VMTEST(the_applications_own_munmap),
+	VMTEST(nothing_is_mapped_over_it),
 	VMTEST(a_window_that_was_unmapped_whole),
 	VMTEST(mremap_moves_it_out_of_reach),
 	VMTEST(mremap_shrinks),

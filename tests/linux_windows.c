@@ -270,7 +270,8 @@ static void full_of_events(struct rig *r, unsigned flags)
 	CHECK(mremap(whole, 8 * PAGE, 8 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR) == FAR);
 	CHECK_SOON(has_area(r, FAR));
 	pages_kept(FAR, 8, 'a');
-	CHECK(mremap(part + 2 * PAGE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR + 64 * PAGE) == FAR + 64 * PAGE);
+	CHECK(mremap(part + 2 * PAGE, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, FAR + 64 * PAGE) ==
+	      FAR + 64 * PAGE);
 	pages_lost(r, part + 2 * PAGE, 6);
 	pages_lost(r, FAR + 64 * PAGE, 2);
 	pages_kept(part, 2, 'a');
@@ -279,7 +280,8 @@ static void full_of_events(struct rig *r, unsigned flags)
 	rig_unmap(r, FAR, 8);
 	rig_unmap(r, part, 2);
 	vmf_object_put(o);
-	CHECK(!munmap(hole + 3 * PAGE, 4 * PAGE) && !munmap(part + 4 * PAGE, 4 * PAGE) && !munmap(FAR + 64 * PAGE, 2 * PAGE));
+	CHECK(!munmap(hole + 3 * PAGE, 4 * PAGE) && !munmap(part + 4 * PAGE, 4 * PAGE));
+	CHECK(!munmap(FAR + 64 * PAGE, 2 * PAGE));
 }
 
 /* The application's own munmap() and mremap() are not asked whether there is room. */

@@ -49,6 +49,9 @@ struct vmf_host_ops {
 	void (*panic)(void *self, const char *what);
 	/* The node of the CPU that runs here.  NULL: 0. */
 	uint32_t (*node)(void *self);
+	/* Make the memory of part of a segment, so that its bytes can be touched; what was made already stays as it is.  0
+	 * or -VMF_ENOMEM: the fault is OOM/RESOURCE then.  Also from vmf_handle().  NULL: touching them cannot fail. */
+	int (*segment_make)(void *self, vmf_pfn first, uint64_t pages);
 };
 #define VMF_NO_SLOT UINT32_MAX
 

@@ -28,14 +28,14 @@
  * pages that were moved show the device until the application unmaps them, whatever is revoked.)
  *
  * Huge pages: an area without VMF_SHARED with map.order 9 is made of 2 MiB pages out of the system's pool (-VMF_ENOSYS:
- * other orders; shared areas; no userfaultfd for such pages; before 6.6 threaded spaces).  They are reserved when it is mapped (-VMF_ENOMEM: the
- * pool has too few), so a fault finds one, except on a node that VMF_NODE_BIND() names.  Length, offset and address are
- * multiples of 512 pages, and it is unmapped and protected block by block (-VMF_EINVAL).  The object has no operations
- * (zeroes), a driver, or is VMF_STREAM.  Where a driver answers VMF_FALLBACK the absent block is mapped anew, in base
- * pages: the threads that touch it meanwhile take a SIGSEGV, which our handler of that forgives (it is installed with
- * the first such area, and must not be blocked), and a system call on it gets EFAULT once.  If the kernel lacks the
- * memory to register what it has mapped, the block stays without access, and is SIGSEGV/LAYOUT.  Children do not inherit
- * such areas.
+ * other orders; shared areas; no userfaultfd for such pages; before 6.6 threaded spaces).  They are reserved when it is
+ * mapped (-VMF_ENOMEM: the pool has too few), so a fault finds one, except on a node that VMF_NODE_BIND() names.
+ * Length, offset and address are multiples of 512 pages, and it is unmapped and protected block by block (-VMF_EINVAL).
+ * The object has no operations (zeroes), a driver, or is VMF_STREAM.  Where a driver answers VMF_FALLBACK the absent
+ * block is mapped anew, in base pages: the threads that touch it meanwhile take a SIGSEGV, which our handler of that
+ * forgives (it is installed with the first such area, and must not be blocked), and a system call on it gets EFAULT
+ * once.  If the kernel lacks the memory to register what it has mapped, the block stays without access, and is
+ * SIGSEGV/LAYOUT.  Children do not inherit such areas.
  *
  * map.node: 0 is the process's own policy; what else is asked for is set with mbind() when the area is mapped, for a
  * shared area on the object's memfd.  Only VMF_NODE_BIND() can fail: -VMF_EINVAL, no such node; -VMF_EPERM.
@@ -99,13 +99,13 @@
  * and the like say EFAULT.  (Entries of a shared area could not be taken out of a child again.) posix_spawn(),
  * vfork() and system() copy nothing, and cost nothing.
  *
- * Bolts are mlock2(MLOCK_ONFAULT), within RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK: what the kernel refuses is
- * "no bolt left" (-VMF_ENOSPC, SIGBUS/BOLTS).  It is the weaker thing (`resident` in struct vmf_window): the page is not
- * swapped out and not reclaimed, neither by the kernel nor by us, and VmLck counts it; but no entry is locked, let alone
- * in a TLB: where the kernel moves the page (compaction, NUMA balancing) an access waits, without us.  Each page that is
- * bolted alone is a mapping of its own (vm.max_map_count).  The application's own munlock() of it goes unseen; giving a
- * bolt back leaves alone what the application has locked beside it, but not its mlock() of that page.  Windows with raw
- * pfns are mapped anew at each change, and locked again: if others have used up the limit meanwhile, that is
+ * Bolts are mlock2(MLOCK_ONFAULT), within RLIMIT_MEMLOCK unless the process has CAP_IPC_LOCK: what the kernel refuses
+ * is "no bolt left" (-VMF_ENOSPC, SIGBUS/BOLTS).  It is the weaker thing (`resident` in struct vmf_window): the page is
+ * not swapped out and not reclaimed, neither by the kernel nor by us, and VmLck counts it; but no entry is locked, let
+ * alone in a TLB: where the kernel moves the page (compaction, NUMA balancing) an access waits, without us.  Each page
+ * that is bolted alone is a mapping of its own (vm.max_map_count).  The application's own munlock() of it goes unseen;
+ * giving a bolt back leaves alone what the application has locked beside it, but not its mlock() of that page.  Windows
+ * with raw pfns are mapped anew at each change, and locked again: if others have used up the limit meanwhile, that is
  * SIGBUS/BOLTS.  Revoking what was bolted at map time needs Linux 5.18 (before: -VMF_EBUSY).  Children have no locks.
  */
 #ifndef VMFAULT_LINUX_H
@@ -190,9 +190,9 @@ struct vmf_result vmf_fault_why(const void *);
 
 /* Device memory, or what stands for it: pages of a file descriptor that can be mapped MAP_SHARED (a PCI resource
  * file, /dev/mem, a memfd), as a DEVICE range of the memory map.  fd is duplicated.  *first: its first pfn.
- * The attributes of the range are those that the kernel maps it with: WB for memory, WC for a resource file that ends in
- * _wc, UC for other devices' (of /dev/mem only if it was opened with O_SYNC, else WB).  Of two views of one device the
- * kernel gives the second what the first has, and does not say so: show one at a time.
+ * The attributes of the range are those that the kernel maps it with: WB for memory, WC for a resource file that ends
+ * in _wc, UC for other devices' (of /dev/mem only if it was opened with O_SYNC, else WB).  Of two views of one device
+ * the kernel gives the second what the first has, and does not say so: show one at a time.
  * -VMF_EINVAL: not pages, past the end of the file; -VMF_ENOMEM. */
 int vmf_linux_aperture(struct vmf_port *, int fd, off_t at, uint64_t pages, vmf_pfn *first);
 

@@ -91,10 +91,10 @@ struct vmf_pmap_ops {
 	 * it is there and cannot be read; -VMF_EAGAIN: the layout is changing; -VMF_ENOMEM; -VMF_ENOSYS.  May be NULL. */
 	int (*take)(struct vmf_pmap *, vmf_va, void *page);
 	/* What is entered at run->va (n is 1, and pfn may be 0), now or later, is locked in place: the pmap forgets it
-	 * only if it is told to remove it, and has its place for what is entered there next.  Until unbolt() or detach() of the
-	 * page.  1, or 0 if it was so already (and nothing is counted), as it is from the start where attach() was asked
-	 * for VMF_BOLT.  -VMF_ENOSPC: none left; -VMF_EAGAIN, -VMF_EGONE as enter().  Called from vmf_handle().  May be
-	 * NULL: there are none. */
+	 * only if it is told to remove it, and has its place for what is entered there next.  Until unbolt() or detach() of
+	 * the page.  1, or 0 if it was so already (and nothing is counted), as it is from the start where attach() was
+	 * asked for VMF_BOLT.  -VMF_ENOSPC: none left; -VMF_EAGAIN, -VMF_EGONE as enter().  Called from vmf_handle().  May
+	 * be NULL: there are none. */
 	int (*bolt)(struct vmf_pmap *, const struct vmf_run *);
 	/* Gives back what bolt() took in the range; what is entered stays until it is removed or forgotten.  0, or an error
 	 * and some are still locked. */

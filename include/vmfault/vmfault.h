@@ -157,8 +157,8 @@ struct vmf_range {
 	uint8_t kind, node, zero[2];
 	vmf_pfn first;
 	uint64_t pages;
-	/* RAM: the attributes of its frames, wherever they are shown; DEVICE, RESERVED: the weakest that a page may be shown
-	 * with (see struct vmf_attr) */
+	/* RAM: the attributes of its frames, wherever they are shown; DEVICE, RESERVED: the weakest that a page may be
+	 * shown with (see struct vmf_attr) */
 	struct vmf_attr attr;
 };
 /* Add a range to the memory map; what no range covers is a hole.  RAM: descriptors are allocated here (16 bytes
@@ -234,7 +234,7 @@ enum vmf_mflag {
 enum vmf_action {
 	VMF_LAZY,     /* nothing */
 	VMF_POPULATE, /* every page is faulted in; what cannot be fails the call */
-	VMF_RAW,      /* pfns raw, raw+1, ... are entered: remap_pfn_range() */
+	VMF_RAW,      /* pfns raw, raw+1, ... are entered: remap_pfn_range(); -VMF_EINVAL: the object has a backing */
 	VMF_BOLT      /* as POPULATE, and locked in place for as long as the area is there: not reclaimed, and if it is
 	               * revoked, what comes instead is locked again; -VMF_ENOSPC: no bolt left */
 };
@@ -301,10 +301,10 @@ struct vmf_req {
 /* Fault-time locking of an entry in place. */
 enum vmf_bolt { VMF_UNBOLTED, VMF_BOLT_TRY /* if there is a bolt left */, VMF_BOLT_MUST /* or SIGBUS/BOLTS */ };
 /* An answer; the core has set frames, max, first = req->off, prot = req->prot, attr = the area's, all else 0.
- * The run [first, first+n) must contain req->off; what of it lies outside the area is not entered, and if some of the
- * others cannot be shown (attributes, a policy, poison) only the page is.
- * With req->order: n is 1, and first is ignored; frames[0] is of that order.  Where map.order is not 0 it may also be of
- * a higher one than is asked for, base pages included: its page `off mod 2^its order` is shown, as a base page. */
+ * The run [first, first+n) must contain req->off; what of it lies outside the area or the object is not entered, and if
+ * some of the others cannot be shown (attributes, a policy, poison) only the page is.
+ * With req->order: n is 1, and first is ignored; frames[0] is of that order.  Where map.order is not 0 it may also be
+ * of a higher one than is asked for, base pages included: its page `off mod 2^its order` is shown, as a base page. */
 struct vmf_ans {
 	struct vmf_frame **frames; /* nopage: room for `max`; on VMF_OK only, one reference each passes to the core */
 	uint32_t max, n;           /* n: at most max, which for nopfn is VMF_RUN_MAX */

@@ -52,7 +52,13 @@ void vmf__extent_unlock(struct vmf__extent *x)
 		(void)munmap((void *)x->locked, bitmap_bytes(x->pages));
 }
 
-int vmf__bolt_all(const struct vmf__window *w) { return lock_pages(w->va, (w->end - w->va) >> VMF__SHIFT); }
+/* Pages of 2 MiB are in memory for good, and the kernel locks none; but mlock2() would fill them, and wait for us. */
+static int lock_window(const struct vmf__window *w, uintptr_t va, uint64_t pages)
+{
+	return w->order ? 0 : lock_pages(va, pages);
+}
+
+int vmf__bolt_all(const struct vmf__window *w) { return lock_window(w, w->va, (w->end - w->va) >> VMF__SHIFT); }
 
 int vmf__bolt_page(const struct vmf__window *w, uintptr_t va)
 {
@@ -63,7 +69,7 @@ int vmf__bolt_page(const struct vmf__window *w, uintptr_t va)
 	if (w->extent->bolted)
 		return 0;
 	bits = bitmap(w->extent);
-	err = bits ? lock_pages(va, 1) : -VMF_ENOMEM;
+	err = bits ? lock_window(w, va, 1) : -VMF_ENOMEM;
 	return err ? err : !(atomic_fetch_or_explicit(&bits[page / 64], bit, memory_order_relaxed) & bit);
 }
 
@@ -98,15 +104,25 @@ static int lock_mapping(uintptr_t va, uint64_t pages)
 	return err;
 }
 
-int vmf__bolt_again(const struct vmf__window *w, uintptr_t va, uint64_t pages)
+static int lock_bolted(const struct vmf__window *w, uintptr_t va, uint64_t pages, int (*how)(uintptr_t, uint64_t))
 {
 	uint64_t first = vmf__window_page(w, va);
 	int err = 0;
 
 	if (w->extent->bolted)
-		return lock_mapping(va, pages);
+		return how(va, pages);
 	for (uint64_t i = 0; i < pages && !err; i++)
 		if (is_locked(w->extent, first + i))
-			err = lock_mapping(va + (i << VMF__SHIFT), 1);
+			err = how(va + (i << VMF__SHIFT), 1);
 	return err;
+}
+
+int vmf__bolt_again(const struct vmf__window *w, uintptr_t va, uint64_t pages)
+{
+	return lock_bolted(w, va, pages, lock_mapping);
+}
+
+int vmf__bolt_small(const struct vmf__window *w, uintptr_t va)
+{
+	return lock_bolted(w, va, UINT64_C(1) << VMF__HUGE_ORDER, lock_pages);
 }

@@ -270,11 +270,9 @@ static void guard_window(const struct vmf__window *w, int fd)
 
 static void guard(struct vmf__legacy *l)
 {
-	int fd = vmf__uffd_open(NULL);
+	int fd = vmf__uffd_open_here(VMF__UF_SIGBUS);
 	struct vmf__window w;
 
-	if (fd >= 0 && vmf__uffd_api(fd, VMF__UF_SIGBUS))
-		close_one(&fd);
 	/* A table that was caught in the middle of a change is no list of what is whose. */
 	if (!vmf__windows_left_whole())
 		(void)kill(getpid(), SIGKILL);

@@ -374,20 +374,33 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
-/* The space is being closed: forks go on, and their children find nobody. */
+/* A child of fork() finds nobody, and guards itself; one of clone() does not know of anything. */
+static void leave_child(struct vmf__family *f, int uffd, uint32_t ended, const struct vmf__shape *all)
+{
+	if (vmf__child_forks_begun() == ended)
+		vmf__child_turn_away(f, uffd, all);
+	else
+		close(uffd);
+}
+
+/* The space is being closed: forks go on.  What was mapped when that began is the most that a child can have. */
 static void turn_away_all(struct vmf__family *f)
 {
 	int fd = f->local->fd[VMF__W_COPY];
 	struct pollfd p[2] = { { .fd = f->watch->fd, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
+	struct vmf__shape all;
 	struct uffd_msg m;
 
+	vmf__shape_of(f->local, &all);
 	atomic_store(&f->phase, VMF__FAMILY_LEAVES);
 	vmf__futex_wake(&f->phase, 1);
 	while (atomic_load(&f->phase) != VMF__FAMILY_OVER) {
+		uint32_t ended = vmf__child_forks_ended();
+
 		if (read(fd, &m, sizeof(m)) != (ssize_t)sizeof(m))
 			(void)poll(p, 2, 1);
 		else if (m.event == UFFD_EVENT_FORK)
-			close((int)m.arg.fork.ufd);
+			leave_child(f, (int)m.arg.fork.ufd, ended, &all);
 	}
 }
 

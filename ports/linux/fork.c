@@ -15,26 +15,19 @@
 
 #define TRIES 64u
 #define LAYOUT_NS 50000u
-#define REGIONS (VMF_SESSION_REGIONS - 16u) /* the rest is for what the child cuts */
 #define FAILED_AGAIN_NS 1000000
 
 /* ----------------------------------------------------------------------------------- what a child looks like */
 
-struct shape {
-	struct vmf_session_region region[REGIONS];
-	unsigned n;
-	bool full;
-};
-
 static uintptr_t end_of(const struct vmf_session_region *r) { return r->va + r->pages * VMF__PAGE; }
 
-static void shape_add(struct shape *s, const struct vmf__window *w, uint64_t gap)
+static void shape_add(struct vmf__shape *s, const struct vmf__window *w, uint64_t gap)
 {
 	struct vmf_session_region *last = s->n ? &s->region[s->n - 1] : NULL;
 
 	if (last && w->va - end_of(last) <= gap)
 		last->pages = (w->end - last->va) >> VMF__SHIFT;
-	else if (s->n < REGIONS)
+	else if (s->n < VMF__SHAPE)
 		s->region[s->n++] = (struct vmf_session_region){ .va = w->va, .pages = (w->end - w->va) >> VMF__SHIFT,
 								 .page_size = VMF__PAGE };
 	else
@@ -52,7 +45,7 @@ static bool next_copied(const struct vmf__local *local, uintptr_t va, struct vmf
 }
 
 /* Many windows are taken together over ever wider gaps, in which nothing is ours. */
-static void shape_of(const struct vmf__local *local, struct shape *s)
+void vmf__shape_of(const struct vmf__local *local, struct vmf__shape *s)
 {
 	struct vmf__window w;
 
@@ -66,7 +59,7 @@ static void shape_of(const struct vmf__local *local, struct shape *s)
 }
 
 /* Bits of the bitmaps, laid out behind the block. */
-static uint64_t shape_lay(struct shape *s)
+static uint64_t shape_lay(struct vmf__shape *s)
 {
 	uint64_t bit = (uint64_t)sizeof(struct vmf_session) * 8;
 
@@ -172,6 +165,11 @@ static void turn_away(struct vmf__family *f, int uffd, const struct vmf_session_
 	close(uffd);
 }
 
+void vmf__child_turn_away(struct vmf__family *f, int uffd, const struct vmf__shape *s)
+{
+	turn_away(f, uffd, s->region, s->n);
+}
+
 /* Poisoned, so that its thread is told; where the kernel cannot do that, it waits, and the page is tried again. */
 static int64_t on_failed(void *self, struct vmf_space *space, const struct vmf_failed *what)
 {
@@ -200,9 +198,9 @@ static void child_ready(struct vmf__child *c)
 struct vmf__child *vmf__child_seen(struct vmf__local *local, int uffd)
 {
 	struct vmf__child *c;
-	struct shape s;
+	struct vmf__shape s;
 
-	shape_of(local, &s);
+	vmf__shape_of(local, &s);
 	c = child_new(local->family, uffd, (size_t)(shape_lay(&s) / 8));
 	if (!c) {
 		turn_away(local->family, uffd, s.region, s.n);
@@ -241,11 +239,12 @@ static void grandchild_seen(struct vmf__remote *r, int uffd)
 	*last = c;
 }
 
-static void grandchild_told(struct vmf__remote *r)
+/* There may have been no memory for this one: then the next is another's, and its turn has not come. */
+static void grandchild_told(struct vmf__remote *r, int uffd)
 {
 	struct vmf__child *parent = (struct vmf__child *)r, *c = parent->unborn;
 
-	if (!c)
+	if (!c || c->remote.uffd != uffd)
 		return;
 	parent->unborn = c->next;
 	vmf__child_begin(c, r->space);

@@ -86,6 +86,16 @@ struct vmf__child {
 	struct vmf__child *unborn; /* its own children that the core does not know of yet, in the order of their events */
 	struct vmf__why why;
 };
+#define VMF__SHAPE (VMF_SESSION_REGIONS - 16u) /* the rest is for what the child cuts */
+/* Our windows that children have. */
+struct vmf__shape {
+	struct vmf_session_region region[VMF__SHAPE];
+	unsigned n;
+	bool full;
+};
+void vmf__shape_of(const struct vmf__local *, struct vmf__shape *);
+/* Nobody serves it: what is absent in it is poisoned. */
+void vmf__child_turn_away(struct vmf__family *, int uffd, const struct vmf__shape *);
 /* EVENT_FORK was read: the child's layout is ours (or the other child's) of this moment, and the next event may change
  * that.  NULL: no memory; its descriptor is taken care of.  => gate closed */
 struct vmf__child *vmf__child_seen(struct vmf__local *, int uffd);

@@ -105,6 +105,16 @@ bool vmf__huge_cuts(uintptr_t va, uintptr_t end) { return inside_huge(va) || ins
 
 /* ----------------------------------------------------------------------------------------------------- anew */
 
+/* What was mapped anew and could be neither kept from children nor registered has no access, and must have none. */
+int vmf__huge_register(const struct vmf__window *w)
+{
+	if (!w->extent->huge || w->order)
+		return 0;
+	if (madvise((void *)w->va, w->end - w->va, MADV_DONTFORK))
+		return vmf__err(errno);
+	return vmf__err(vmf__uffd_register(w->local->fd[VMF__W_COPY], w->va, w->end - w->va, VMF__UR_MISSING, NULL));
+}
+
 static int open_again(const struct vmf__window *w, uintptr_t va)
 {
 	int err = vmf__uffd_register(w->local->fd[VMF__W_COPY], va, VMF__HUGE_BYTES, VMF__UR_MISSING, NULL);
@@ -157,10 +167,22 @@ static int anew(const struct vmf__window *w, uintptr_t va)
 	return err ? -VMF_EGONE : anew ? 0 : in & 1 ? 1 : -VMF_ENOMEM;
 }
 
-/* A sequence: odd while a block is mapped anew, in whichever space: a thread remembers but one. */
+/* A sequence, of all spaces: a thread remembers but one.  It changes when a block starts to be mapped anew, and when
+ * it is. */
 static _Atomic uint32_t changes;
 
-uint32_t vmf__huge_changes(void) { return atomic_load(&changes); }
+/* => showing */
+static int anew_noted(const struct vmf__window *w, uintptr_t va)
+{
+	int err;
+
+	atomic_fetch_add(&w->local->anew, 1);
+	atomic_fetch_add(&changes, 1);
+	err = anew(w, va);
+	atomic_fetch_add(&changes, 1);
+	atomic_fetch_add(&w->local->anew, 1);
+	return err;
+}
 
 int vmf__huge_anew(struct vmf__local *local, uintptr_t va)
 {
@@ -168,24 +190,25 @@ int vmf__huge_anew(struct vmf__local *local, uintptr_t va)
 	int err = 0;
 
 	vmf__mutex_take(&local->showing);
-	if (!vmf__window_find(va, &w) || w.local != local) {
+	if (!vmf__window_find(va, &w) || w.local != local)
 		err = -VMF_EGONE;
-	} else if (w.order) {
-		atomic_fetch_add(&changes, 1);
-		err = anew(&w, va);
-		atomic_fetch_add(&changes, 1);
-	}
+	else if (w.order)
+		err = anew_noted(&w, va);
 	vmf__mutex_drop(&local->showing);
 	return err;
 }
 
-/* Nothing has been mapped anew since the last one that was forgiven here: then the SIGSEGV is the application's own. */
+/* Nothing is being mapped anew here, nor has been since before the last one that was forgiven: then the SIGSEGV is the
+ * application's own.  What is remembered is what was seen before the wait: another may begin right after it. */
 bool vmf__huge_again(const struct vmf__window *w, unsigned access)
 {
-	if (!(w->prot & access) || vmf__huge_changes() == vmf__self()->anew_seen)
+	bool now = atomic_load(&w->local->anew) % 2;
+	uint32_t seen = atomic_load(&changes);
+
+	if (!(w->prot & access) || (!now && seen == vmf__self()->anew_seen))
 		return false;
 	vmf__mutex_take(&w->local->showing);
 	vmf__mutex_drop(&w->local->showing);
-	vmf__self()->anew_seen = vmf__huge_changes();
+	vmf__self()->anew_seen = seen;
 	return true;
 }

@@ -81,7 +81,7 @@ static int tell(struct vmf__remote *r, const struct uffd_msg *m)
 		return vmf_space_moved(r->space, m->arg.remap.from, m->arg.remap.to, m->arg.remap.len / VMF__PAGE);
 	case UFFD_EVENT_FORK:
 		if (r->forks)
-			r->forks->told(r);
+			r->forks->told(r, (int)m->arg.fork.ufd);
 		return 0;
 	default:
 		return 0;

@@ -156,6 +156,7 @@ struct vmf__local {
 	bool trap[2];              /* by enum vmf__wkind: such windows have no userfaultfd */
 	bool forbids;              /* threaded, and no poison: see forbid.c */
 	const char *zeroes;        /* 2 MiB of them; there are windows of such pages, or were */
+	_Atomic uint32_t anew;     /* odd while a block is mapped anew; under `showing` */
 	struct vmf__mutex showing; /* what trap windows show; which pages are forbidden */
 	int fd[2];                 /* by enum vmf__wkind; -1: gone */
 	_Atomic uint32_t changing; /* layout events read that the core does not know of yet: nothing enters */
@@ -193,7 +194,8 @@ bool vmf__huge_cuts(uintptr_t va, uintptr_t end); /* would a change of this rang
 /* FALLBACK: the absent block at va is mapped anew, in base pages.  0; 1: it is not absent; -VMF_EAGAIN, -VMF_ENOMEM:
  * as before; -VMF_EGONE: it is shut for good. => gate shared, signals blocked */
 int vmf__huge_anew(struct vmf__local *, uintptr_t va);
-uint32_t vmf__huge_changes(void); /* a sequence: odd while that happens */
+/* Before what lies in the range is opened: a block that could not be registered is so now, or stays shut. */
+int vmf__huge_register(const struct vmf__window *);
 /* A SIGSEGV there: can the access be tried again, because a block was being mapped anew? */
 bool vmf__huge_again(const struct vmf__window *, unsigned access);
 /* Of memory just mapped.  0; -VMF_EINVAL: no such node; -VMF_EPERM: not allowed to bind. */
@@ -206,6 +208,7 @@ int vmf__bolt_page(const struct vmf__window *, uintptr_t va); /* as bolt(); -VMF
 int vmf__unbolt_step(const struct vmf__window *, unsigned);   /* as unbolt(), of the whole window */
 /* These pages have been mapped anew: what was bolted of them is so again. */
 int vmf__bolt_again(const struct vmf__window *, uintptr_t va, uint64_t pages);
+int vmf__bolt_small(const struct vmf__window *, uintptr_t va); /* as that: a block of 2 MiB, of base pages now */
 void vmf__extent_unlock(struct vmf__extent *); /* it ends */
 
 /* forbid.c: in place of poison.  page has a window of this local, and not a raw one.  0, -VMF_ENOMEM, -VMF_EAGAIN: it
@@ -228,7 +231,7 @@ int vmf__trap_release(const struct vmf__window *);
 bool vmf__trap_again(struct vmf__local *, uintptr_t va, unsigned access);
 void vmf__trap_query(struct vmf__local *, uintptr_t va, struct vmf_entry *); /* e: zeroed */
 /* The next part of [*va, end) that is still ours: [*va, *to).  false: nothing more is. => any lock */
-bool vmf__ours_next(uintptr_t *va, uintptr_t end, uintptr_t *to);
+bool vmf__ours_next(const struct vmf__linux *, uintptr_t *va, uintptr_t end, uintptr_t *to);
 /* 0; -VMF_EFAULT: not there; -VMF_EIO: it is, and cannot be had */
 int vmf__trap_take(const struct vmf__window *, uintptr_t va, void *page);
 int vmf__trap_give(const struct vmf__window *, uintptr_t va, const void *, size_t n);

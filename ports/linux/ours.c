@@ -8,9 +8,7 @@
 #include "local.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 /* <linux/fs.h> of Linux 6.11 */
 struct procmap_query {
@@ -24,18 +22,15 @@ struct procmap_query {
 #define COVERING_OR_NEXT 0x10u
 #define FILE_BACKED 0x20u
 
-bool vmf__ours_next(uintptr_t *va, uintptr_t end, uintptr_t *to)
+bool vmf__ours_next(const struct vmf__linux *port, uintptr_t *va, uintptr_t end, uintptr_t *to)
 {
 	struct procmap_query q = { .size = sizeof(q), .flags = SHARED | COVERING_OR_NEXT | FILE_BACKED, .addr = *va };
-	int e = errno, fd, err;
+	int e = errno, err;
 
 	*to = end;
 	if (*va >= end)
 		return false;
-	fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-	err = fd < 0 || ioctl(fd, PROCMAP_QUERY, &q) ? errno : 0;
-	if (fd >= 0)
-		close(fd);
+	err = ioctl(port->maps, PROCMAP_QUERY, &q) ? errno : 0;
 	errno = e;
 	if (err == ENOENT)
 		return false;

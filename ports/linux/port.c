@@ -80,6 +80,7 @@ static void host_fill(struct vmf__linux *port)
 		.barrier = vmf__barrier_there() ? vmf__barrier : NULL, .block = vmf__block, .unblock = vmf__unblock,
 		.wait = vmf__wait, .wake = vmf__wake, .now = vmf__now, .trace = port->config.trace ? host_trace : NULL,
 		.segment = vmf__segment_new, .segment_punch = vmf__segment_punch, .segment_free = vmf__segment_free,
+		.segment_make = vmf__segment_make,
 		.panic = vmf__panic, .node = vmf__node_here,
 	};
 }
@@ -108,6 +109,8 @@ static void port_free(struct vmf__linux *port)
 	}
 	if (port->pagemap >= 0)
 		close(port->pagemap);
+	if (port->maps >= 0)
+		close(port->maps);
 	if (port->blank >= 0)
 		close(port->blank);
 	vmf__memory_destroy(&port->memory);
@@ -137,6 +140,7 @@ static int port_fill(struct vmf__linux *port)
 	port->segments = reserve(VMF__SEGMENTS * sizeof(*port->segments));
 	if (!(vmf__mask() & VMF__MASK_PAGEMAP))
 		port->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	port->maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
 	port->blank = port_blank();
 	if (!port->segments || port->blank < 0)
 		return -VMF_ENOMEM;
@@ -162,7 +166,7 @@ int vmf_linux_open(struct vmf_port **out, const struct vmf_linux_config *config)
 	if (!port)
 		return -VMF_ENOMEM;
 	port->config = c;
-	port->pagemap = port->blank = -1;
+	port->pagemap = port->maps = port->blank = -1;
 	for (uint32_t i = 0; i < VMF__WATCHES; i++)
 		port->watch[i].fd = -1;
 	err = port_fill(port);

@@ -71,7 +71,7 @@ struct vmf__self {
 	uint32_t last_count;
 	uint32_t found_seq;      /* of the registry, when this thread found a window last, and where */
 	uint64_t found;
-	uint32_t anew_seen;      /* vmf__huge_changes() when this thread's last SIGSEGV was forgiven */
+	uint32_t anew_seen;      /* of huge.c's `changes`, when this thread's last SIGSEGV was forgiven */
 	uint32_t guess_count;    /* of faults whose access the context does not tell: the same one, on a page shown */
 	uintptr_t guess_pc, guess_page;
 };
@@ -146,6 +146,7 @@ const struct vmf__segment *vmf__segment_of(const struct vmf__linux *, vmf_pfn, u
 int vmf__segment_add(struct vmf__linux *, const struct vmf__segment *, vmf_pfn *first); /* takes it over; -VMF_ENOMEM */
 int vmf__segment_new(void *, uint64_t pages, vmf_pfn *first); /* host.segment */
 void vmf__segment_punch(void *, vmf_pfn, uint64_t pages);     /* host.segment_punch */
+int vmf__segment_make(void *, vmf_pfn, uint64_t pages);       /* host.segment_make */
 void vmf__segment_free(void *, vmf_pfn, uint64_t pages);      /* host.segment_free */
 int vmf__segment_ram(struct vmf__linux *, uint64_t pages);    /* frames to copy from */
 void *vmf__bytes(void *, vmf_pfn);                            /* host.bytes */
@@ -157,7 +158,7 @@ struct vmf__linux {
 	struct vmf_host_ops host;
 	struct vmf_linux_config config;
 	uint64_t features;       /* of the kernel's userfaultfd */
-	int pagemap;             /* /proc/self/pagemap, or -1 */
+	int pagemap, maps;       /* /proc/self/pagemap, /proc/self/maps, or -1 */
 	bool guesses;            /* as if no signal's context said whether it was a write (the mask's `access`) */
 	int blank;               /* an empty memfd: what maps it gets SIGBUS */
 	struct vmf__memory memory;

@@ -59,7 +59,7 @@ int vmf__raw_blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 
 	vmf__block(NULL);
 	vmf__mutex_take(&w->extent->lock);
-	for (uintptr_t at = va; !err && vmf__ours_next(&at, end, &to); at = to)
+	for (uintptr_t at = va; !err && vmf__ours_next(w->local->port, &at, end, &to); at = to)
 		err = blank(w, at, (to - at) >> VMF__SHIFT);
 	vmf__mutex_drop(&w->extent->lock);
 	vmf__unblock(NULL);
@@ -106,6 +106,33 @@ static long show(const struct vmf__window *w, const struct vmf_run *run, const s
 	return fresh;
 }
 
+/* Or has the application unmapped some of it, and what lies there now is not ours to replace? */
+static bool still_ours(const struct vmf__window *w, const struct vmf_run *run)
+{
+	uintptr_t end = run->va + ((uintptr_t)run->n << VMF__SHIFT), at = run->va, to;
+
+	for (uintptr_t from = at; from < end; from = at = to)
+		if (!vmf__ours_next(w->local->port, &at, end, &to) || at != from)
+			return false;
+	return true;
+}
+
+/* Of a run, if not all of it can be shown, the page that is needed. */
+static long show_ours(const struct vmf__window *w, const struct vmf_run *run, const struct vmf__segment *s)
+{
+	struct vmf_run page = *run;
+
+	if (still_ours(w, run))
+		return show(w, run, s);
+	if (run->n == 1 || run->need >= run->n)
+		return -VMF_EGONE;
+	page.va += (uintptr_t)run->need << VMF__SHIFT;
+	page.pfn.n += run->need;
+	page.n = 1;
+	page.need = 0;
+	return still_ours(w, &page) ? show(w, &page, s) : -VMF_EGONE;
+}
+
 /* => signals blocked */
 long vmf__raw_enter(const struct vmf__window *w, const struct vmf_run *run)
 {
@@ -117,7 +144,7 @@ long vmf__raw_enter(const struct vmf__window *w, const struct vmf_run *run)
 	if (s->aperture && !vmf_attr_covers(s->attr, run->attr))
 		return -VMF_ENOSYS;
 	vmf__mutex_take(&w->extent->lock);
-	got = show(w, run, s);
+	got = show_ours(w, run, s);
 	vmf__mutex_drop(&w->extent->lock);
 	return got;
 }

@@ -279,7 +279,7 @@ static long poison_part(int fd, vmf_va va, size_t bytes, size_t page)
 	err = vmf__uffd_wp(fd, va, page, false);
 	if (err == -ENOENT || err == -EINVAL) /* there can be no marks */
 		return done;
-	return err ? err : vmf__uffd_poison(fd, va, page, 0);
+	return err == -EAGAIN || err == -ENOMEM ? err : vmf__uffd_poison(fd, va, page, 0);
 }
 
 /* One page.  A removed one has no bytes that could be missed. */

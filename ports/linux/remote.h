@@ -70,7 +70,7 @@ bool vmf__park_lost(struct vmf__park *);
 struct vmf__remote;
 struct vmf__remote_forks {
 	void (*seen)(struct vmf__remote *, int uffd);
-	void (*told)(struct vmf__remote *);
+	void (*told)(struct vmf__remote *, int uffd);
 };
 struct vmf__remote {
 	struct vmf_pmap pmap;

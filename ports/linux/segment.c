@@ -18,6 +18,9 @@
 #include <unistd.h>
 
 #define FIRST 1u /* pfn 0 is nobody's */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* since Linux 5.14 */
+#endif
 
 const struct vmf__segment *vmf__segment_of(const struct vmf__linux *port, vmf_pfn pfn, uint64_t n)
 {
@@ -100,6 +103,36 @@ void vmf__segment_punch(void *host, vmf_pfn first, uint64_t pages)
 	/* What cannot be punched stays, and is read anew all the same. */
 	while (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes) && errno == EINTR)
 		;
+}
+
+/* The page fault's work, ahead of it: where the kernel counts what it has promised (vm.overcommit_memory 2), a memfd's
+ * page may not be had, and touching it is a SIGBUS.  Before 5.14 the file is asked for it. */
+static int make_pages(const struct vmf__segment *s, uint64_t first, uint64_t pages)
+{
+	int e;
+
+	if (!madvise(s->base + (first << VMF__SHIFT), pages << VMF__SHIFT, MADV_POPULATE_WRITE))
+		return 0;
+	if (errno != EINVAL)
+		return errno;
+	do
+		e = fallocate(s->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << VMF__SHIFT), (off_t)(pages << VMF__SHIFT)) ?
+			errno : 0;
+	while (e == EINTR);
+	return e;
+}
+
+int vmf__segment_make(void *host, vmf_pfn first, uint64_t pages)
+{
+	const struct vmf__segment *s = vmf__segment_of(host, first, pages);
+	int e = errno, err;
+
+	if (!s || s->fd < 0 || s->aperture)
+		return 0;
+	err = make_pages(s, vmf__segment_page(first), pages);
+	errno = e;
+	/* Who is not allowed to ask takes his chances. */
+	return err == ENOSPC || err == ENOMEM || err == EFAULT || err == EHWPOISON || err == EAGAIN ? -VMF_ENOMEM : 0;
 }
 
 void vmf__segment_free(void *host, vmf_pfn first, uint64_t pages)

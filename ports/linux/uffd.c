@@ -32,9 +32,8 @@ static int refuse(int e)
 
 static int open_call(int flags) { return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags); }
 
-int vmf__uffd_open(bool *user_only)
+static int open_masked(uint64_t mask, bool *user_only)
 {
-	uint64_t mask = vmf__mask();
 	int fd;
 
 	if (mask & VMF__MASK_USERFAULTFD)
@@ -52,16 +51,29 @@ int vmf__uffd_open(bool *user_only)
 	return fd < 0 ? -errno : fd;
 }
 
-int vmf__uffd_api(int fd, uint64_t features)
+int vmf__uffd_open(bool *user_only) { return open_masked(vmf__mask(), user_only); }
+
+static int api_masked(uint64_t mask, int fd, uint64_t features)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	uint64_t mask = vmf__mask();
 
 	if (features & mask)
 		return -EINVAL;
 	if (features & VMF__UF_EVENT_FORK && mask & VMF__MASK_PRIVILEGE)
 		return -EPERM;
 	return ioctl(fd, UFFDIO_API, &api) ? -errno : 0;
+}
+
+int vmf__uffd_api(int fd, uint64_t features) { return api_masked(vmf__mask(), fd, features); }
+
+int vmf__uffd_open_here(uint64_t features)
+{
+	uint64_t mask = vmf__mask_last();
+	int fd = open_masked(mask, NULL), err = fd < 0 ? fd : api_masked(mask, fd, features);
+
+	if (err && fd >= 0)
+		close(fd);
+	return err ? err : fd;
 }
 
 int vmf__uffd_ask(uint64_t *features)

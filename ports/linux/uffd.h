@@ -64,6 +64,8 @@ int vmf__uffd_open(bool *user_only);
 /* The handshake, once for each descriptor: switches `features` on.  0 or -errno; -EINVAL: not all of them are
  * there. */
 int vmf__uffd_api(int fd, uint64_t features);
+/* Both, without a look at the environment: as when somebody else opened one last. => async-signal-safe */
+int vmf__uffd_open_here(uint64_t features);
 /* What this kernel has (a bit set of features), asked of a descriptor of its own.  0: no userfaultfd. */
 uint64_t vmf__uffd_features(void);
 /* The same: 0, or -errno: descriptors or memory are lacking, so nobody knows. */

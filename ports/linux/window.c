@@ -383,11 +383,11 @@ static bool next_run(struct vmf__local *local, uintptr_t *va, uintptr_t *to, uin
 	return some;
 }
 
-static int unmap_raw(uintptr_t va, uintptr_t end)
+static int unmap_raw(const struct vmf__linux *port, uintptr_t va, uintptr_t end)
 {
 	uintptr_t to;
 
-	for (; vmf__ours_next(&va, end, &to); va = to)
+	for (; vmf__ours_next(port, &va, end, &to); va = to)
 		if (munmap((void *)va, to - va))
 			return -1;
 	return 0;
@@ -400,7 +400,7 @@ static int unmap_all(struct vmf__local *local, uintptr_t va, uintptr_t end)
 	bool raw = false;
 
 	for (uintptr_t at = va; next_run(local, &at, &to, end, &raw); at = to) {
-		if (!(raw ? unmap_raw(at, to) : munmap((void *)at, to - at)))
+		if (!(raw ? unmap_raw(local->port, at, to) : munmap((void *)at, to - at)))
 			continue;
 		reopen_all(local, at, end);
 		if (at > va)
@@ -518,7 +518,7 @@ static int protect_step(const struct vmf__window *w, unsigned prot)
 		return vmf__raw_blank(&as, w->va, pages_of(w));
 	if (w->trap)
 		return vmf__trap_hide(w);
-	err = w->kind == VMF__W_SHARED && !w->wp ? remove_step(w, 0) : 0;
+	err = w->kind == VMF__W_SHARED && !w->wp ? remove_step(w, 0) : vmf__huge_register(w);
 	if (!err && mprotect((void *)w->va, w->end - w->va, vmf__host_prot(prot)))
 		err = vmf__err(errno);
 	return err;
@@ -685,11 +685,16 @@ static long enter_copy(const struct vmf__window *w, const struct vmf_run *run, u
 	if (run->flags & VMF_RUN_RAW)
 		return -VMF_ENOSYS;
 	if (w->order && run->order < w->order) {
-		err = vmf__huge_anew(w->local, run->va & ~(uintptr_t)(VMF__HUGE_BYTES - 1));
+		uintptr_t block = run->va & ~(uintptr_t)(VMF__HUGE_BYTES - 1);
+
+		err = vmf__huge_anew(w->local, block);
 		if (err)
 			return err < 0 ? err : 0;
 		if (!vmf__window_find(run->va, &anew) || anew.local != w->local)
 			return -VMF_EGONE;
+		err = vmf__bolt_small(&anew, block);
+		if (err)
+			return err;
 		w = &anew;
 	}
 	return fill(w, run, run->flags & VMF_RUN_ZERO ? fill_zero : fill_copy, mode);
@@ -758,13 +763,13 @@ static long enter_run(struct vmf__local *local, const struct vmf_run *run)
 static long enter(struct vmf_pmap *pmap, const struct vmf_run *run)
 {
 	struct vmf__local *local = local_of(pmap);
-	uint32_t anew = vmf__huge_changes();
+	uint32_t anew = atomic_load(&local->anew);
 	long got;
 
 	vmf__block(NULL);
 	vmf__gate_share(&local->gate);
 	got = atomic_load(&local->changing) ? -VMF_EAGAIN : enter_run(local, run);
-	if (got == -VMF_EGONE && (vmf__events_pending(local) || anew % 2 || anew != vmf__huge_changes()))
+	if (got == -VMF_EGONE && (vmf__events_pending(local) || anew % 2 || anew != atomic_load(&local->anew)))
 		got = -VMF_EAGAIN;
 	vmf__gate_unshare(&local->gate);
 	vmf__unblock(NULL);
