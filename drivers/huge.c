@@ -89,7 +89,7 @@ static void block_drop(struct vmf_huge *h, uint64_t i)
 	__atomic_store_n(&b->state, (uint32_t)UNTOUCHED, __ATOMIC_RELEASE);
 }
 
-/* Its ->mmap(): a frame for each block, or for none. */
+/* Its ->mmap(): a frame for each block.  What was set aside before it failed stays so: another map may count on it. */
 static int huge_map(struct vmf_object *object, struct vmf_map *m)
 {
 	struct vmf_huge *h = vmf_object_priv(object);
@@ -104,9 +104,6 @@ static int huge_map(struct vmf_object *object, struct vmf_map *m)
 	for (uint64_t i = first; h->reserve && ok && i <= end; i++)
 		if (become(&h->block[i], UNTOUCHED, FILLING))
 			ok = fill(h, &h->block[i], m->node, ASIDE, UNTOUCHED);
-	for (uint64_t i = first; !ok && i <= end; i++)
-		if (!__atomic_load_n(&h->block[i].areas, __ATOMIC_ACQUIRE))
-			block_drop(h, i);
 	return ok ? 0 : -VMF_ENOMEM;
 }
 

@@ -25,8 +25,9 @@ struct vmf_huge {
 };
 /* The caller has set pages, order, reserve, and block and page, which are zeroed.  -VMF_EINVAL, -VMF_ENOMEM.  In
  * windows by copy nothing is kept: frames of the order that the area has are given away one by one.
- * vmf_map() says -VMF_ENOMEM if it cannot reserve.  Should it fail for another reason, what is aside stays so until the
- * next unmapping; and who maps a block while somebody else unmaps it may find that it was not kept aside. */
+ * vmf_map() says -VMF_ENOMEM if it cannot reserve.  If it fails, for this or another reason, what is aside already
+ * stays so until the next unmapping of it, or vmf_huge_close(); and who maps a block while somebody else unmaps it may
+ * find that it was not kept aside. */
 int vmf_huge_open(struct vmf_huge *, struct vmf_port *);
 void vmf_huge_close(struct vmf_huge *); /* drops the object; frames go with its last area */
 

@@ -315,7 +315,8 @@ static void falls_back(void)
 	rig_close_as(&r, HUGE_RAM);
 }
 
-/* What was reserved is there when all else has gone; and who cannot have it all gets nothing. */
+/* What was reserved is there when all else has gone.  Who cannot have it all gets no area; what was aside already stays
+ * so. */
 static void reserved_when_mapped(void)
 {
 	struct vmf_map map = mem_map(3 * BLOCK, BLOCK, BASE);
@@ -328,10 +329,9 @@ static void reserved_when_mapped(void)
 	mem_open(&m, &r, true);
 	hog_but(&r, 2, ORDER);
 	CHECK_ERR(vmf_map(r.space, m.h.object, &map, NULL), -VMF_ENOMEM);
-	CHECK_ERR(vmf_frame_alloc(r.port, ORDER, 0, false, &f), 0);
-	vmf_frame_put(r.port, f);
+	CHECK_ERR(vmf_frame_alloc(r.port, ORDER, 0, false, &f), -VMF_ENOMEM);
 	hog_end(&r);
-	hog_but(&r, 3, ORDER);
+	hog_but(&r, 1, ORDER);
 	CHECK_ERR(vmf_map(r.space, m.h.object, &map, NULL), 0);
 	CHECK_ERR(vmf_frame_alloc(r.port, 0, 0, false, &f), -VMF_ENOMEM);
 	check_zero(&r, BASE, 3 * BLOCK);

@@ -35,7 +35,7 @@ enum { PART = 0x1001, THERE, ABSENT, NOTHING, SWAPPED };
 enum call {
 	UFFD_OPEN, UFFD_DEVICE, UFFD_NEW, UFFD_API_, UFFD_REGISTER, UFFD_UNREGISTER, UFFD_COPY, UFFD_ZERO, UFFD_CONT,
 	UFFD_WP, UFFD_CHANGING, UFFD_POISON, UFFD_READ, UFFD_READV,
-	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD,
+	BARRIER_REGISTER, BARRIER, FUTEX, MMAP, MMAP_FIXED, MREMAP, MUNMAP, MPROTECT, DONTFORK, DONTNEED, WIPEONFORK, MEMFD,
 	FTRUNCATE, PUNCH, SEAL, DUP, GETFL, PAGEMAP, PREAD, PWRITE, FILE_OPEN, FSTAT, LSEEK, FDATASYNC, EVENT_READ, EVENTFD,
 	EPOLL_NEW, EPOLL_CTL, EPOLL_WAIT, SIGNALFD, PPOLL, THREAD, VM_READ, READLINK, POPULATE, ALLOC, CALLS
 };
@@ -72,6 +72,7 @@ enum call {
 	[FUTEX] = { .name = "futex", .errors = ERRORS(AWHILE(EINTR), AWHILE(EAGAIN)) }, \
 	[MMAP] = { .name = "mmap", .errors = ERRORS(ENOMEM, EAGAIN) }, \
 	[MMAP_FIXED] = { .name = "mmap-fixed", .errors = ERRORS(ENOMEM, EAGAIN) }, \
+	[MREMAP] = { .name = "mremap-fixed", .errors = ERRORS(ENOMEM, EINVAL) }, \
 	[MUNMAP] = { .name = "munmap", .errors = ERRORS(ENOMEM) }, \
 	[MPROTECT] = { .name = "mprotect", .errors = ERRORS(ENOMEM) }, \
 	[DONTFORK] = { .name = "madvise-DONTFORK", .errors = ERRORS(EAGAIN, ENOMEM) }, \
@@ -297,6 +298,18 @@ void *__wrap_mmap64(void *at, size_t bytes, int prot, int flags, int fd, off_t o
 
 	if (p != MAP_FAILED && !fixed)
 		atomic_fetch_add(&failcalls_bytes, page_bytes(bytes));
+	return p;
+}
+
+/* The port puts mappings in the place of others. */
+void *__real_mremap(void *, size_t, size_t, int, void *);
+void *__wrap_mremap(void *, size_t, size_t, int, void *);
+void *__wrap_mremap(void *at, size_t bytes, size_t now, int flags, void *to)
+{
+	void *p = call_fails(MREMAP) ? MAP_FAILED : __real_mremap(at, bytes, now, flags, to);
+
+	if (p != MAP_FAILED)
+		atomic_fetch_sub(&failcalls_bytes, page_bytes(bytes));
 	return p;
 }
 

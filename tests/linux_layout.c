@@ -545,6 +545,7 @@ static void layout_storm(void)
 {
 	if (rig_lacks(VMF_THREADED, RIG_TRAPS))
 		return;
+	rig_catching();
 	BOTH_MODES(&storm.r) {
 		pthread_t t[3];
 		char *room;

@@ -334,6 +334,44 @@ static void a_child_has_none_of_it(void)
 	}
 }
 
+static struct { struct device d; _Atomic bool stop; } storm;
+
+static void *enters_and_revokes(void *self)
+{
+	while (!storm.stop) {
+		CHECK(all_there(&storm.d, 0, PAGES));
+		CHECK_ERR(vmf_revoke(storm.d.object, 0, PAGES), 0);
+	}
+	return self;
+}
+
+static void child_looks(void *self)
+{
+	(void)self;
+	for (unsigned i = 0; i < PAGES; i++)
+		if (byte(&storm.d, i) > 0)
+			_exit(1);
+}
+
+/* ... at any time: there is no moment between the mapping of a page and its being withheld. */
+static void a_child_has_none_while_it_is_entered(void)
+{
+	pthread_t thread;
+	struct rig r;
+
+	rig_catching();
+	BOTH_MODES(&r) {
+		device_open(&r, &storm.d);
+		storm.stop = false;
+		CHECK(!pthread_create(&thread, NULL, enters_and_revokes, NULL));
+		for (unsigned i = 0; i < 300; i++)
+			CHECK_EQ(rig_child(child_looks, NULL), 0);
+		storm.stop = true;
+		CHECK(!pthread_join(thread, NULL));
+		vmf_object_put(storm.d.object);
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(madvise_changes_nothing),
 	VMTEST(unmap_splits),
@@ -344,5 +382,6 @@ static const struct vmtest tests[] = {
 	VMTEST(mremap_shrinks),
 	VMTEST(mremap_does_not_expand),
 	VMTEST(a_child_has_none_of_it),
+	VMTEST(a_child_has_none_while_it_is_entered),
 };
 VMTEST_MAIN(tests, 30)

@@ -34,8 +34,8 @@
  * The object has no operations (zeroes), a driver, or is VMF_STREAM.  Where a driver answers VMF_FALLBACK the absent
  * block is mapped anew, in base pages: the threads that touch it meanwhile take a SIGSEGV, which our handler of that
  * forgives (it is installed with the first such area, and must not be blocked), and a system call on it gets EFAULT
- * once.  If the kernel lacks the memory to register what it has mapped, the block stays without access, and is
- * SIGSEGV/LAYOUT.  Children do not inherit such areas.
+ * once.  If the kernel lacks the memory to register what it has mapped, the block stays without access, and is a
+ * SIGSEGV (in context with the reason LAYOUT), until vmf_protect() opens it.  Children do not inherit such areas.
  *
  * map.node: 0 is the process's own policy; what else is asked for is set with mbind() when the area is mapped, for a
  * shared area on the object's memfd.  Only VMF_NODE_BIND() can fail: -VMF_EINVAL, no such node; -VMF_EPERM.
@@ -106,7 +106,8 @@
  * that is bolted alone is a mapping of its own (vm.max_map_count).  The application's own munlock() of it goes unseen;
  * giving a bolt back leaves alone what the application has locked beside it, but not its mlock() of that page.  Windows
  * with raw pfns are mapped anew at each change, and locked again: if others have used up the limit meanwhile, that is
- * SIGBUS/BOLTS.  Revoking what was bolted at map time needs Linux 5.18 (before: -VMF_EBUSY).  Children have no locks.
+ * SIGBUS/BOLTS.  Pages of 2 MiB are in memory for good: nothing is locked of them, or counted.  Revoking what was
+ * bolted at map time needs Linux 5.18 (before: -VMF_EBUSY).  Children have no locks.
  */
 #ifndef VMFAULT_LINUX_H
 #define VMFAULT_LINUX_H

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -19,7 +20,8 @@
 #define BATCH 64u
 #define PARKED 1024u
 #define WHILE_NS 200000 /* how often to look at what has no wait object */
-#define MEANWHILE_NS 1000000
+#define MEANWHILE_NS 30000
+#define DODGE 16u /* rounds */
 
 enum { WATCH = 2, LISTENED }; /* 0 and 1: the userfaultfds */
 
@@ -34,6 +36,8 @@ struct vmf__server {
 	_Atomic bool stop;
 	pthread_t thread;
 	unsigned index, n;
+	unsigned dodged;  /* rounds that faults have waited for the layout */
+	cpu_set_t cpus;   /* where it may run, and does if not dodging */
 	int poll; /* an epoll of both userfaultfds and the watch: a third of a microsecond less than ppoll() */
 	struct parked parked[PARKED];
 };
@@ -181,8 +185,8 @@ static bool try(struct vmf__local *local, struct parked *p)
 
 /* ----------------------------------------------------------------------------------------------- parking */
 
-/* Between one event and the next the layout stands still for a microsecond, in which the thread that changes it runs:
- * who looks first and enters then is late. */
+/* Between one event and the next the layout stands still for a microsecond, some microseconds after the first was read:
+ * who looks whether it does, and then enters, is late. */
 static bool try_meanwhile(struct vmf__server *s, struct parked *p)
 {
 	uint64_t end = vmf__now(NULL) + MEANWHILE_NS;
@@ -192,6 +196,36 @@ static bool try_meanwhile(struct vmf__server *s, struct parked *p)
 			return true;
 	} while (vmf__now(NULL) < end);
 	return false;
+}
+
+static bool layout_awaited(const struct vmf__server *s)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->parked[i].ticket.why == VMF_WHY_LAYOUT && !s->parked[i].ticket.wait)
+			return true;
+	return false;
+}
+
+/* It stands still only while the thread that changes it runs, and whoever shares its CPU is not running then.  So from
+ * time to time on to another CPU, as long as a fault waits for that; and back to all of them. */
+static void dodge(struct vmf__server *s)
+{
+	cpu_set_t others;
+
+	if (!layout_awaited(s)) {
+		if (s->dodged >= DODGE && CPU_COUNT(&s->cpus))
+			(void)sched_setaffinity(0, sizeof(s->cpus), &s->cpus);
+		s->dodged = 0;
+		return;
+	}
+	if (++s->dodged % DODGE)
+		return;
+	if (s->dodged == DODGE && sched_getaffinity(0, sizeof(s->cpus), &s->cpus))
+		CPU_ZERO(&s->cpus);
+	others = s->cpus;
+	CPU_CLR(sched_getcpu(), &others);
+	if (CPU_COUNT(&others))
+		(void)sched_setaffinity(0, sizeof(others), &others);
 }
 
 /* => ready, so the wait only fills the core's reserves up */
@@ -341,6 +375,7 @@ static void *server(void *arg)
 
 		vmf__guard_batch(s->local, s->index, true);
 		serve(s, ready);
+		dodge(s);
 		vmf_port_tidy(s->local->port->port);
 		vmf__guard_batch(s->local, s->index, false);
 	}

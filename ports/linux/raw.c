@@ -3,7 +3,8 @@
  * Windows in which raw pfns can be entered.
  *
  * No userfaultfd: what is entered is a mapping of its own (of an aperture, or of the object's memfd where frames
- * are mixed in), put in place by one mmap(MAP_FIXED).  What is not entered is a mapping of an empty file: whoever
+ * are mixed in), put in place by one mremap(MREMAP_FIXED): made elsewhere, it is never in place without MADV_DONTFORK,
+ * and a fork() at any time copies none of it.  What is not entered is a mapping of an empty file: whoever
  * touches that gets SIGBUS, which our handler resolves, in threaded spaces too.  So a page goes from one to the
  * other in one step, and at no time are there zeroes, a hole, or an event to wait for.
  *
@@ -22,20 +23,22 @@
 
 static uint64_t mark(vmf_pfn pfn, unsigned prot) { return (pfn.n + 1) | (uint64_t)prot << PROT_SHIFT; }
 
-/* Atomic for who touches it: before, the old mapping; afterwards, the new one. */
+/* Atomic for who touches it, and for children: before, the old mapping; afterwards, the new one. */
 static int replace(uintptr_t va, uint64_t pages, unsigned prot, int fd, off_t at)
 {
 	size_t bytes = pages << VMF__SHIFT;
+	void *aside = mmap(NULL, bytes, vmf__host_prot(prot), MAP_SHARED | MAP_NORESERVE, fd, at);
+	int err = 0;
 
 	/* EAGAIN is about locked memory here, and not about the layout. */
-	if (mmap((void *)va, bytes, vmf__host_prot(prot), MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, at) == MAP_FAILED)
+	if (aside == MAP_FAILED)
 		return errno == EAGAIN ? -VMF_ENOMEM : vmf__err(errno);
-	return 0;
-}
-
-static int leave_from_children(uintptr_t va, uint64_t pages)
-{
-	return madvise((void *)va, pages << VMF__SHIFT, MADV_DONTFORK) ? -VMF_ENOMEM : 0;
+	if (madvise(aside, bytes, MADV_DONTFORK) ||
+	    mremap(aside, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)va) == MAP_FAILED) {
+		err = -VMF_ENOMEM;
+		(void)munmap(aside, bytes);
+	}
+	return err;
 }
 
 /* => extent's lock */
@@ -44,8 +47,6 @@ static int blank(const struct vmf__window *w, uintptr_t va, uint64_t pages)
 	uint64_t first = vmf__window_page(w, va);
 	int err = replace(va, pages, w->prot, w->local->port->blank, (off_t)(first << VMF__SHIFT));
 
-	if (!err)
-		(void)leave_from_children(va, pages); /* it shows nothing there, either */
 	for (uint64_t i = 0; i < pages && !err; i++)
 		if (atomic_load_explicit(&w->extent->raw[first + i], memory_order_relaxed))
 			atomic_store_explicit(&w->extent->raw[first + i], 0, memory_order_relaxed);
@@ -93,11 +94,9 @@ static long show(const struct vmf__window *w, const struct vmf_run *run, const s
 		return 0;
 	err = replace(run->va, run->n, run->prot, s->fd, at);
 	if (!err)
-		err = leave_from_children(run->va, run->n);
-	if (!err)
 		err = vmf__bolt_again(w, run->va, run->n);
 	if (err) {
-		/* A driver's mmap() that refuses may leave nothing mapped at all. */
+		/* A move that fails may leave nothing mapped at all. */
 		(void)blank(w, run->va, run->n);
 		return err;
 	}
