@@ -383,13 +383,21 @@ static bool next_run(struct vmf__local *local, uintptr_t *va, uintptr_t *to, uin
 	return some;
 }
 
+/* What of it is still ours, each run of that with one munmap(). */
 static int unmap_raw(const struct vmf__linux *port, uintptr_t va, uintptr_t end)
 {
-	uintptr_t to;
+	uintptr_t from = va, to = va, next;
+	bool more = true;
 
-	for (; vmf__ours_next(port, &va, end, &to); va = to)
-		if (munmap((void *)va, to - va))
-			return -1;
+	while (more) {
+		more = vmf__ours_next(port, &va, end, &next);
+		if (!more || va != to) {
+			if (to > from && munmap((void *)from, to - from))
+				return -1;
+			from = va;
+		}
+		to = va = next;
+	}
 	return 0;
 }
 
