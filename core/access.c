@@ -83,16 +83,16 @@ static bool look_entered(struct vmf_fault *f, struct look *l)
 	bool there;
 
 	if (overlay)
-		vmf_lock_take(f->port, &overlay->lock);
+		vmf__lock_take(f->port, &overlay->lock);
 	/* Under this lock a revoke takes the entry away, before or after. */
-	vmf_lock_take(f->port, &f->object->areas_lock);
+	vmf__lock_take(f->port, &f->object->areas_lock);
 	there = entry_of(l, &e) && (!l->write || e.prot & VMF_W || (e.raw && !overlay));
 	l->raw = there && e.raw;
 	if (there && !e.raw)
 		there = move_bytes(l, e.pfn);
-	vmf_lock_drop(f->port, &f->object->areas_lock);
+	vmf__lock_drop(f->port, &f->object->areas_lock);
 	if (overlay)
-		vmf_lock_drop(f->port, &overlay->lock);
+		vmf__lock_drop(f->port, &overlay->lock);
 	return there;
 }
 

@@ -72,9 +72,9 @@ static int adoptees_make(struct vmf_port *port, struct vmf__range *r, vmf_pfn fi
 			err = -VMF_ENOMEM;
 		if (err)
 			break;
-		vmf_lock_take(port, &port->alias_lock);
+		vmf__lock_take(port, &port->alias_lock);
 		err = adoptees_of(port, r, at, &fresh);
-		vmf_lock_drop(port, &port->alias_lock);
+		vmf__lock_drop(port, &port->alias_lock);
 		if (at.n > UINT64_MAX - VMF__BLOCK)
 			break;
 	}
@@ -101,7 +101,7 @@ static int adoption_add(struct vmf_port *port, struct vmf__range *r, struct vmf_
 {
 	int err = 0;
 
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	if (*adoption_find(r, e->first, e->pages)) {
 		err = -VMF_EEXIST;
 	} else if (vmf__alias_shown(port, r, e->first, e->pages)) {
@@ -111,7 +111,7 @@ static int adoption_add(struct vmf_port *port, struct vmf__range *r, struct vmf_
 		e->next = r->adopted;
 		r->adopted = e;
 	}
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	return err;
 }
 
@@ -149,7 +149,7 @@ int vmf_phys_disown(struct vmf_port *port, vmf_pfn first)
 
 	if (!r)
 		return err;
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	link = adoption_find(r, first, 1);
 	e = *link;
 	if (e && e->first.n == first.n)
@@ -158,7 +158,7 @@ int vmf_phys_disown(struct vmf_port *port, vmf_pfn first)
 		adoption_mark(r, e, VMF__F_FREE);
 		*link = e->next;
 	}
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	if (!err)
 		vmf__free(port, e, sizeof(*e));
 	return err;
@@ -171,13 +171,13 @@ struct vmf_frame *vmf_phys_frame(struct vmf_port *port, vmf_pfn pfn)
 
 	if (!r)
 		return NULL;
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	frame = adoptee_at(r, pfn);
 	if (frame && frame->kind != VMF__F_ADOPTED)
 		frame = NULL;
 	if (frame)
 		vmf_frame_get(frame);
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	return frame;
 }
 

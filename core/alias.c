@@ -234,33 +234,33 @@ static void drop_them(struct vmf__alias *a, uint16_t pages, const struct vmf__re
 
 void vmf__revoke_begin(struct vmf_object *o, struct vmf__revoking *r)
 {
-	vmf_lock_take(o->port, &o->port->alias_lock);
+	vmf__lock_take(o->port, &o->port->alias_lock);
 	r->number = vmf__add(&o->revokes, 1) + 1;
 	r->next = o->revoking;
 	o->revoking = r;
 	alias_each(o, r->first, r->n, doom_them, r);
-	vmf_lock_drop(o->port, &o->port->alias_lock);
+	vmf__lock_drop(o->port, &o->port->alias_lock);
 }
 
 void vmf__revoke_end(struct vmf_object *o, struct vmf__revoking *r)
 {
 	struct vmf__revoking **link = &o->revoking;
 
-	vmf_lock_take(o->port, &o->port->alias_lock);
+	vmf__lock_take(o->port, &o->port->alias_lock);
 	while (*link != r)
 		link = &(*link)->next;
 	*link = r->next;
 	alias_each(o, r->first, r->n, settle_them, r);
-	vmf_lock_drop(o->port, &o->port->alias_lock);
+	vmf__lock_drop(o->port, &o->port->alias_lock);
 }
 
 void vmf__alias_forget(struct vmf_object *o)
 {
 	if (!vmf__load(&o->shown.root))
 		return;
-	vmf_lock_take(o->port, &o->port->alias_lock);
+	vmf__lock_take(o->port, &o->port->alias_lock);
 	alias_each(o, 0, o->room, drop_them, NULL);
-	vmf_lock_drop(o->port, &o->port->alias_lock);
+	vmf__lock_drop(o->port, &o->port->alias_lock);
 }
 
 /* Was any of it revoked since the driver was asked, and is not through yet? */
@@ -513,10 +513,10 @@ struct vmf_result vmf__alias_claim(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pf
 {
 	struct vmf_result r = { 0 };
 
-	vmf_lock_take(f->port, &f->port->alias_lock);
+	vmf__lock_take(f->port, &f->port->alias_lock);
 	if (n != 1 || counted || !claim_next(f->object, at, pfn, *attr))
 		r = claim_any(f, at, pfn, n, attr, range, counted);
-	vmf_lock_drop(f->port, &f->port->alias_lock);
+	vmf__lock_drop(f->port, &f->port->alias_lock);
 	return r;
 }
 
@@ -526,9 +526,9 @@ void vmf__alias_undo(struct vmf_fault *f, vmf_pgoff at, vmf_pfn pfn, uint32_t n,
 
 	if (area_raw(f, at, pfn)) /* nothing was recorded, and what others recorded stays */
 		return;
-	vmf_lock_take(f->port, &f->port->alias_lock);
+	vmf__lock_take(f->port, &f->port->alias_lock);
 	undo_record(f, at, &c, n);
-	vmf_lock_drop(f->port, &f->port->alias_lock);
+	vmf__lock_drop(f->port, &f->port->alias_lock);
 }
 
 /* --------------------------------------------------------------------------------- areas mapped raw */
@@ -539,7 +539,7 @@ int vmf__alias_map(struct vmf_area *a)
 	struct claim c = { port, NULL, a->raw, a->pages, a->attr, false };
 	struct vmf_result r;
 
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	if (a->attr.strengthen)
 		attr_decided(&c, a->raw);
 	r = claim_check(&c);
@@ -547,7 +547,7 @@ int vmf__alias_map(struct vmf_area *a)
 		a->attr.type = c.attr.type;
 		vmf__interval_add(&port->raws, a->interval);
 	}
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	return r.code == VMF_OK ? 0 : -VMF_EPERM;
 }
 
@@ -557,12 +557,12 @@ void vmf__alias_area(struct vmf_area *a, bool there)
 
 	if (!a->interval || a->interval->there == there)
 		return;
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	if (there)
 		vmf__interval_add(&port->raws, a->interval);
 	else
 		vmf__interval_del(&port->raws, a->interval);
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 }
 
 bool vmf__alias_shown(struct vmf_port *port, const struct vmf__range *r, vmf_pfn first, uint64_t n)

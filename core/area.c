@@ -69,20 +69,20 @@ void vmf__area_link(struct vmf_area *a)
 	struct vmf_object *o = a->object;
 
 	vmf__alias_area(a, true);
-	vmf_lock_take(o->port, &o->areas_lock);
+	vmf__lock_take(o->port, &o->areas_lock);
 	a->next = o->areas;
 	a->link = &o->areas;
 	if (a->next)
 		a->next->link = &a->next;
 	o->areas = a;
-	vmf_lock_drop(o->port, &o->areas_lock);
+	vmf__lock_drop(o->port, &o->areas_lock);
 }
 
 void vmf__area_unlink(struct vmf_area *a)
 {
 	struct vmf_object *o = a->object;
 
-	vmf_lock_take(o->port, &o->areas_lock);
+	vmf__lock_take(o->port, &o->areas_lock);
 	*a->link = a->next;
 	if (a->next)
 		a->next->link = a->link;
@@ -90,7 +90,7 @@ void vmf__area_unlink(struct vmf_area *a)
 	if (!o->areas)
 		vmf__alias_forget(o);
 	vmf__alias_area(a, false);
-	vmf_lock_drop(o->port, &o->areas_lock);
+	vmf__lock_drop(o->port, &o->areas_lock);
 }
 
 /* Frames of removed entries, until update() has made sure that no CPU uses them. */
@@ -193,13 +193,13 @@ struct vmf_area *vmf_area_find(struct vmf_space *space, vmf_va va)
 
 	/* As a fault does it: who has the lock may be waiting for the handler that we are in. */
 	if (lock)
-		vmf_lock_take(port, &space->lock);
+		vmf__lock_take(port, &space->lock);
 	if (slot || lock)
 		a = vmf__table_find(vmf__load(&space->table), va);
 	if (a)
 		vmf__add(&a->refs, 1);
 	if (lock)
-		vmf_lock_drop(port, &space->lock);
+		vmf__lock_drop(port, &space->lock);
 	if (slot)
 		vmf__slot_leave(port, slot);
 	return a;

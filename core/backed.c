@@ -97,14 +97,14 @@ static bool page_make_dirty(struct vmf_object *o, vmf_pgoff at)
 	struct vmf__page *page;
 	bool here;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	page = vmf__page_at(o, at);
 	here = page_here(page);
 	if (here && vmf__state(page) == VMF_WRITING)
 		vmf__store(&page->word, vmf__peek(&page->word) | VMF__P_REDIRTY);
 	else if (here)
 		vmf__set_state(page, VMF_DIRTY);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	return here;
 }
 
@@ -411,7 +411,7 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 	}
 	if (!zero && ahead > 1 && !alone(f))
 		b.hi = vmf__max(b.hi, vmf__min(f->off + ahead, vmf__object_pages(o)));
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	if (!f->page)
 		f->page = vmf__page_at(o, f->off);
 	page = f->page;
@@ -429,7 +429,7 @@ static bool fetch(struct vmf_fault *f, struct vmf_result *r)
 		fill = claim(f, b);
 		look = fill != NULL;
 	}
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	if (fill) {
 		vmf__set(&f->area->ahead_next, (uint32_t)(fill->io.first + fill->io.n));
 		if (fill_begin(f, fill, zero)) {

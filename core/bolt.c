@@ -55,9 +55,9 @@ long vmf__bolt_enter(struct vmf_fault *f, const struct vmf_run *run)
 		return got;
 	vmf__count(f, bolted, UINT64_MAX);
 	(void)f->space->ops.unbolt(f->space->pmap, f->va, 1);
-	vmf_lock_take(f->port, &f->object->areas_lock); /* a debugger may be looking at what was there */
+	vmf__lock_take(f->port, &f->object->areas_lock); /* a debugger may be looking at what was there */
 	(void)vmf__area_forget(f->area, f->va);
-	vmf_lock_drop(f->port, &f->object->areas_lock);
+	vmf__lock_drop(f->port, &f->object->areas_lock);
 	return got;
 }
 
@@ -99,7 +99,7 @@ vmf_pgoff vmf__bolts_skip(struct vmf_object *o, vmf_pgoff at, vmf_pgoff end, vmf
 	bool moved;
 
 	*stop = end;
-	vmf_lock_take(o->port, &o->areas_lock);
+	vmf__lock_take(o->port, &o->areas_lock);
 	do {
 		moved = false;
 		for (const struct vmf_area *a = o->areas; a; a = a->next) {
@@ -112,6 +112,6 @@ vmf_pgoff vmf__bolts_skip(struct vmf_object *o, vmf_pgoff at, vmf_pgoff end, vmf
 	for (const struct vmf_area *a = o->areas; a; a = a->next)
 		if (a->action == VMF_BOLT && a->off > at)
 			*stop = vmf__min(*stop, a->off);
-	vmf_lock_drop(o->port, &o->areas_lock);
+	vmf__lock_drop(o->port, &o->areas_lock);
 	return vmf__min(at, end);
 }

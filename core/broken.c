@@ -19,7 +19,7 @@ static struct vmf_object *object_next(struct vmf_port *port, struct vmf_object *
 {
 	struct vmf_object *next;
 
-	vmf_lock_take(port, &port->all_lock);
+	vmf__lock_take(port, &port->all_lock);
 	for (next = o ? o->all_next : port->all; next; next = next->all_next) {
 		uint32_t refs = vmf__peek(&next->refs);
 
@@ -28,7 +28,7 @@ static struct vmf_object *object_next(struct vmf_port *port, struct vmf_object *
 		if (refs)
 			break;
 	}
-	vmf_lock_drop(port, &port->all_lock);
+	vmf__lock_drop(port, &port->all_lock);
 	vmf_object_put(o);
 	return next;
 }
@@ -65,9 +65,9 @@ bool vmf__page_broke(struct vmf_object *o, vmf_pgoff at)
 
 	if (!page)
 		return false;
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	busy = page_break(o, page, &frame);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	if (frame) /* a fault may still be looking at it: broken frames stay what they are */
 		vmf_frame_put(o->port, frame);
 	return busy;
@@ -112,11 +112,11 @@ static bool fill_broken(const struct vmf__fill *fill)
 /* What is being read into a broken frame is read once more, into another. */
 static void fills_sweep(struct vmf_object *o)
 {
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	for (struct vmf__fill *fill = o->fills; fill; fill = fill->next)
 		if (fill_broken(fill))
 			vmf__store(&fill->stale, true);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 }
 
 /* ------------------------------------------------------------------------------------------------ areas */
@@ -158,12 +158,12 @@ static int areas_sweep(struct vmf_object *o)
 {
 	int err = 0, one;
 
-	vmf_lock_take(o->port, &o->areas_lock);
+	vmf__lock_take(o->port, &o->areas_lock);
 	for (struct vmf_area *a = o->areas; a; a = a->next) {
 		one = area_sweep(a);
 		err = err ? err : one;
 	}
-	vmf_lock_drop(o->port, &o->areas_lock);
+	vmf__lock_drop(o->port, &o->areas_lock);
 	return err;
 }
 
@@ -193,11 +193,11 @@ uint64_t vmf__segment_pages(struct vmf_port *port, vmf_pfn first, uint64_t n)
 {
 	uint64_t there = 0;
 
-	vmf_lock_take(port, &port->all_lock);
+	vmf__lock_take(port, &port->all_lock);
 	for (const struct vmf_object *o = port->all; o && !there; o = o->all_next)
 		if (segment_has(o, first))
 			there = vmf__min(n, o->segment.n + o->room - first.n);
-	vmf_lock_drop(port, &port->all_lock);
+	vmf__lock_drop(port, &port->all_lock);
 	return there;
 }
 
@@ -220,10 +220,10 @@ static int segment_break(struct vmf_object *o, vmf_pgoff at)
 		struct vmf__page *page;
 		bool busy;
 
-		vmf_lock_take(o->port, &o->lock);
+		vmf__lock_take(o->port, &o->lock);
 		page = vmf__page_make(o, at);
 		busy = page && segment_mark(o, page, at);
-		vmf_lock_drop(o->port, &o->lock);
+		vmf__lock_drop(o->port, &o->lock);
 		if (page && !busy)
 			break;
 		if (!page && vmf__supply(o->port))

@@ -314,9 +314,9 @@ static int change_run(struct change *c, const struct steps *s)
 	if (vmf__slot_mine(c->space, c->lo, c->hi - 1))
 		return -VMF_EDEADLK;
 	do {
-		vmf_lock_take(c->space->port, &c->space->lock);
+		vmf__lock_take(c->space->port, &c->space->lock);
 		err = change_locked(c, s);
-		vmf_lock_drop(c->space->port, &c->space->lock);
+		vmf__lock_drop(c->space->port, &c->space->lock);
 	} while (vmf__layout_again(c->space, err, &tries));
 	if (!err && c->victims)
 		change_finish(c);

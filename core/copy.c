@@ -77,9 +77,9 @@ static int copy_locked(struct vmf_space *to, struct vmf_space *from)
 {
 	int err;
 
-	vmf_lock_take(from->port, &from->lock);
+	vmf__lock_take(from->port, &from->lock);
 	err = area_after(to, NULL) ? -VMF_EINVAL : copy_areas(to, from);
-	vmf_lock_drop(from->port, &from->lock);
+	vmf__lock_drop(from->port, &from->lock);
 	return err;
 }
 

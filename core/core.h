@@ -134,6 +134,11 @@ void vmf__slot_quiesce(struct vmf_port *, struct vmf_area *const *, uint32_t n);
 /* From now on no fault enters what it learnt of the range (object NULL: of anything) before. => any lock */
 void vmf__slot_shoot(struct vmf_port *, const struct vmf_object *, vmf_pgoff first, uint64_t n);
 
+/* ---------------------------------------------------------------------------------------------- lock.c */
+
+void vmf__lock_take(struct vmf_port *, struct vmf_lock *); /* as vmf_lock_*, of what is there */
+void vmf__lock_drop(struct vmf_port *, struct vmf_lock *);
+
 /* --------------------------------------------------------------------------------------------- order.c */
 
 #ifdef VMF_DEBUG

@@ -63,26 +63,26 @@ static struct vmf_result make_writable(struct vmf_fault *f, const struct vmf_req
 	enum vmf_code code;
 	bool ours, again;
 
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	page = vmf__page_make(o, f->off);
 	if (!page || vmf__state(page) == VMF_DIRTY || vmf__peek(&page->word) & VMF__P_MKWRITE) {
 		bool dirty = page && vmf__state(page) == VMF_DIRTY;
 
-		vmf_lock_drop(f->port, &o->lock);
+		vmf__lock_drop(f->port, &o->lock);
 		if (dirty)
 			return vmf__result(VMF_OK, 0, 0);
 		return page ? vmf__retry(f, VMF_WHY_RACE, &o->changed, seq) : vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
 	}
 	vmf__store(&page->word, vmf__peek(&page->word) | VMF__P_MKWRITE);
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	code = o->ops->mkwrite(req, &ans);
 	ours = code == VMF_OK;
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	again = vmf__peek(&page->word) & VMF__P_REDIRTY;
 	vmf__store(&page->word, vmf__peek(&page->word) & ~(uint32_t)(VMF__P_MKWRITE | VMF__P_REDIRTY));
 	if (ours && !again)
 		vmf__set_state(page, VMF_DIRTY);
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	vmf_wake(f->port, &o->changed);
 	if (ours && again)
 		return vmf__result(VMF_RETRY, VMF_WHY_RACE, 0);
@@ -206,7 +206,7 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at, uint32_t 
 	struct vmf_frame *frame = NULL;
 	struct vmf__page *page;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	page = vmf__page_make(o, at);
 	if (page && !page->of) {
 		if (o->segmented)
@@ -224,7 +224,7 @@ static struct vmf_frame *zero_page(struct vmf_object *o, vmf_pgoff at, uint32_t 
 	frame = page ? page->of : NULL;
 	if (frame)
 		vmf_frame_get(frame);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	return frame;
 }
 

@@ -102,9 +102,9 @@ static void fill_unpin(struct vmf__fill *fill)
 static void fill_strip(struct vmf__fill *fill)
 {
 	if (fill->pinned) {
-		vmf_lock_take(fill->io.port, &fill->object->lock);
+		vmf__lock_take(fill->io.port, &fill->object->lock);
 		fill_unpin(fill);
-		vmf_lock_drop(fill->io.port, &fill->object->lock);
+		vmf__lock_drop(fill->io.port, &fill->object->lock);
 	}
 	if (!fill->cached)
 		vmf__phys_run_put(fill->io.port, fill->io.n, fill->frame);
@@ -265,13 +265,13 @@ void vmf__fill_land(struct vmf__fill *fill, bool done)
 	struct vmf_object *o = fill->object;
 
 	if (fill->cached) {
-		vmf_lock_take(o->port, &o->lock);
+		vmf__lock_take(o->port, &o->lock);
 		for (uint32_t i = 0; !fill->io.write && i < fill->io.n; i++)
 			page_land(fill, i);
 		fill_unlink(fill);
 		if (done && vmf__load(&fill->refs) == 2) /* the io's and the ticket's, and nobody can come now */
 			fill_unpin(fill);
-		vmf_lock_drop(o->port, &o->lock);
+		vmf__lock_drop(o->port, &o->lock);
 	}
 	if (fill->bounced)
 		vmf__phys_run_put(o->port, fill->io.n, fill->frame);

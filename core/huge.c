@@ -98,10 +98,10 @@ static struct vmf_result huge_make_way(struct vmf_fault *f, vmf_pgoff at, unsign
 	vmf_va va = f->area->va + vmf__bytes(f->port, at - f->area->off);
 	int err = 0;
 
-	vmf_lock_take(f->port, &f->object->areas_lock);
+	vmf__lock_take(f->port, &f->object->areas_lock);
 	for (uint32_t i = 0; i < huge_pages(order) && !err; i++)
 		err = vmf__area_forget(f->area, va + vmf__bytes(f->port, i));
-	vmf_lock_drop(f->port, &f->object->areas_lock);
+	vmf__lock_drop(f->port, &f->object->areas_lock);
 	return vmf__entered(f, err ? err : -VMF_EEXIST, true);
 }
 

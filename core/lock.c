@@ -18,12 +18,10 @@ static void lock_wait(struct vmf_port *port, struct vmf_lock *lock)
 		(void)port->host->wait(port->self, &lock->word, WAITED, 0, false);
 }
 
-void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
+void vmf__lock_take(struct vmf_port *port, struct vmf_lock *lock)
 {
 	uint32_t want = FREE;
 
-	if (!port || !lock)
-		return;
 	if (port->host->block)
 		port->host->block(port->self);
 	vmf__check(port, vmf_rank_take(lock, lock->rank));
@@ -31,13 +29,23 @@ void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
 		lock_wait(port, lock);
 }
 
-void vmf_lock_drop(struct vmf_port *port, struct vmf_lock *lock)
+void vmf__lock_drop(struct vmf_port *port, struct vmf_lock *lock)
 {
-	if (!port || !lock)
-		return;
 	if (vmf__swap(&lock->word, FREE) == WAITED)
 		port->host->wake(port->self, &lock->word);
 	vmf__check(port, vmf_rank_drop(lock));
 	if (port->host->unblock)
 		port->host->unblock(port->self);
+}
+
+void vmf_lock_take(struct vmf_port *port, struct vmf_lock *lock)
+{
+	if (port && lock)
+		vmf__lock_take(port, lock);
+}
+
+void vmf_lock_drop(struct vmf_port *port, struct vmf_lock *lock)
+{
+	if (port && lock)
+		vmf__lock_drop(port, lock);
 }

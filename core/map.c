@@ -290,11 +290,11 @@ int vmf_map(struct vmf_space *space, struct vmf_object *o, const struct vmf_map 
 		return err < 0 ? err : -err;
 	do {
 		(void)vmf__strays_end(space);
-		vmf_lock_take(space->port, &space->lock);
+		vmf__lock_take(space->port, &space->lock);
 		err = map_build(space, o, &m, m.action == VMF_RAW, &a);
 		if (!err)
 			vmf__add(&a->refs, 1);
-		vmf_lock_drop(space->port, &space->lock);
+		vmf__lock_drop(space->port, &space->lock);
 	} while (vmf__layout_again(space, err, &tries));
 	if (err) {
 		(void)vmf__strays_end(space);

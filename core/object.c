@@ -20,24 +20,24 @@ static void object_link(struct vmf_object *o)
 {
 	struct vmf_port *port = o->port;
 
-	vmf_lock_take(port, &port->all_lock);
+	vmf__lock_take(port, &port->all_lock);
 	o->all_next = port->all;
 	o->all_link = &port->all;
 	if (o->all_next)
 		o->all_next->all_link = &o->all_next;
 	port->all = o;
-	vmf_lock_drop(port, &port->all_lock);
+	vmf__lock_drop(port, &port->all_lock);
 }
 
 static void object_unlink(struct vmf_object *o)
 {
 	struct vmf_port *port = o->port;
 
-	vmf_lock_take(port, &port->all_lock);
+	vmf__lock_take(port, &port->all_lock);
 	*o->all_link = o->all_next;
 	if (o->all_next)
 		o->all_next->all_link = o->all_link;
-	vmf_lock_drop(port, &port->all_lock);
+	vmf__lock_drop(port, &port->all_lock);
 }
 
 int vmf__object_new(struct vmf_port *port, struct vmf_object **out, const struct vmf_ops *ops, void *priv,
@@ -122,10 +122,10 @@ void vmf_port_tidy(struct vmf_port *port)
 
 	if (!port || !vmf__load(&port->late))
 		return;
-	vmf_lock_take(port, &port->late_lock);
+	vmf__lock_take(port, &port->late_lock);
 	o = port->late;
 	vmf__store(&port->late, NULL);
-	vmf_lock_drop(port, &port->late_lock);
+	vmf__lock_drop(port, &port->late_lock);
 	for (; o; o = next) {
 		next = o->late;
 		object_release(o);
@@ -138,10 +138,10 @@ void vmf__object_put_late(struct vmf_object *o)
 
 	if (vmf__sub(&o->refs, 1) != 1)
 		return;
-	vmf_lock_take(port, &port->late_lock);
+	vmf__lock_take(port, &port->late_lock);
 	o->late = port->late;
 	vmf__store(&port->late, o);
-	vmf_lock_drop(port, &port->late_lock);
+	vmf__lock_drop(port, &port->late_lock);
 }
 
 void vmf_object_put(struct vmf_object *o)
@@ -173,12 +173,12 @@ struct vmf_frame *vmf_frame_at(struct vmf_object *o, vmf_pgoff at)
 		return NULL;
 	if (!o->segmented)
 		return vmf_frame_alloc(o->port, 0, 0, true, &frame) ? NULL : frame;
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	if (vmf__page_make(o, at)) {
 		frame = vmf__page_segment(o, at);
 		vmf_frame_get(frame);
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	/* The platform makes a page of a segment when it is touched, and can only show what was made. */
 	if (frame && !vmf__frame_broken(frame) && !vmf__segment_made(o, at, 1)) {
 		vmf_frame_put(o->port, frame);
@@ -198,7 +198,7 @@ static int object_each(struct vmf_object *o, vmf_pgoff first, uint64_t n, area_s
 {
 	int err = 0;
 
-	vmf_lock_take(o->port, &o->areas_lock);
+	vmf__lock_take(o->port, &o->areas_lock);
 	for (struct vmf_area *a = o->areas; a; a = a->next) {
 		vmf_pgoff from = vmf__max(first, a->off), to = vmf__min(first + n, a->off + a->pages);
 		int one;
@@ -209,7 +209,7 @@ static int object_each(struct vmf_object *o, vmf_pgoff first, uint64_t n, area_s
 		one = step(a, a->va + vmf__bytes(o->port, from - a->off), to - from);
 		err = err ? err : one;
 	}
-	vmf_lock_drop(o->port, &o->areas_lock);
+	vmf__lock_drop(o->port, &o->areas_lock);
 	return err;
 }
 
@@ -244,7 +244,7 @@ int vmf__object_clean(struct vmf_object *o, vmf_pgoff first, uint64_t n)
 /* An mkwrite in flight announced a write that may have been dealt with already: it is marked, and asked again. */
 void vmf__object_forget_dirt(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end)
 {
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	for (vmf_pgoff at = vmf__page_next(o, first, end); at < end; at = vmf__page_next(o, at + 1, end)) {
 		struct vmf__page *page = vmf__page_at(o, at);
 
@@ -253,7 +253,7 @@ void vmf__object_forget_dirt(struct vmf_object *o, vmf_pgoff first, vmf_pgoff en
 		else if (vmf__state(page) == VMF_DIRTY)
 			vmf__set_state(page, VMF_ABSENT);
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 }
 
 int vmf_revoke(struct vmf_object *o, vmf_pgoff first, uint64_t n)

@@ -100,11 +100,11 @@ bool vmf__overlay_fault(struct vmf_fault *f, struct vmf_result *r)
 
 	if (!page_frame(page))
 		return false;
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	there = page_frame(page); /* a copy that could not be entered is taken back */
 	if (there)
 		*r = show(f, page);
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	return there;
 }
 
@@ -155,13 +155,13 @@ struct vmf_result vmf__overlay_frames(struct vmf_fault *f, vmf_pgoff at, struct 
 	struct vmf_object *o = f->area->overlay;
 	struct vmf_result r = { 0 }, one;
 
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	for (uint32_t i = 0; i < n; i++) {
 		one = enter_page(f, at + i, frames[i], prot);
 		if (one.code != VMF_OK)
 			r = one;
 	}
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	return r;
 }
 
@@ -172,14 +172,14 @@ struct vmf_result vmf__overlay_zero(struct vmf_fault *f)
 	struct vmf__page *page;
 	struct vmf_result r;
 
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	page = vmf__page_make(o, f->off);
 	if (page && !page->of && !vmf_frame_alloc(f->port, 0, f->area->node, true, &frame)) {
 		page_own(page, frame);
 		vmf__count(f, zeroed, 1);
 	}
 	r = page_frame(page) ? show(f, page) : vmf__retry(f, VMF_WHY_RESOURCE, NULL, 0);
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	return r;
 }
 
@@ -193,10 +193,10 @@ struct vmf_result vmf__overlay_pfn(struct vmf_fault *f, struct vmf_run *run)
 	if (!(f->area->flags & VMF_MIXED) || must_own(f->area, f->access))
 		return vmf__result(VMF_SIGBUS, VMF_WHY_POLICY, 0);
 	run->prot &= (uint8_t)~VMF_W;
-	vmf_lock_take(f->port, &o->lock);
+	vmf__lock_take(f->port, &o->lock);
 	page = vmf__page_at(o, f->off);
 	r = page_frame(page) ? show(f, page) : vmf__enter(f, run, true);
-	vmf_lock_drop(f->port, &o->lock);
+	vmf__lock_drop(f->port, &o->lock);
 	return r;
 }
 
@@ -207,7 +207,7 @@ void vmf__overlay_drop(const struct vmf_area *a, vmf_va va, uint64_t n)
 	struct vmf_object *o = a->overlay;
 	vmf_pgoff at = a->off + ((va - a->va) >> o->port->shift), end = at + n;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	for (at = vmf__page_next(o, at, end); at < end; at = vmf__page_next(o, at + 1, end)) {
 		struct vmf__page *page = vmf__page_at(o, at);
 		struct vmf_frame *frame = page->of;
@@ -216,7 +216,7 @@ void vmf__overlay_drop(const struct vmf_area *a, vmf_va va, uint64_t n)
 		if (frame)
 			vmf_frame_put(o->port, frame);
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 }
 
 /* No page of the range can be written any more without a fault. => overlay lock */
@@ -253,14 +253,14 @@ static int copy_part(struct vmf_area *to, struct vmf_area *from, vmf_pgoff *at, 
 	vmf_pgoff stop;
 	int err = 0;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	*at = vmf__page_next(o, *at, end);
 	stop = vmf__min(end, *at + VMF_CFG_GATHER);
 	if (*at < stop)
 		err = forbid_writes(from, *at, stop - *at);
 	if (!err)
 		err = share_pages(to->overlay, o, at, stop);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	return err;
 }
 

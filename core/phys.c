@@ -252,11 +252,11 @@ int vmf_frame_alloc(struct vmf_port *port, unsigned order, unsigned node, bool z
 		return -VMF_EINVAL;
 	if (node == VMF_NODE_LOCAL && port->host->node)
 		here = port->host->node(port->self);
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	f = phys_take_as(port, order, node, here);
 	if (f)
 		vmf__store(&f->refs, 1);
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 	if (!f)
 		return -VMF_ENOMEM;
 	if (zeroed)
@@ -267,10 +267,10 @@ int vmf_frame_alloc(struct vmf_port *port, unsigned order, unsigned node, bool z
 
 void vmf__phys_release(struct vmf_port *port, struct vmf_frame *f)
 {
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	if (!vmf__frame_broken(f)) /* since the last reference went */
 		block_free(port->phys->range[f->range], f, f->order);
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 }
 
 /* Takes a free page out of the block of that order that it is in. => phys_lock */
@@ -314,7 +314,7 @@ bool vmf__phys_break(struct vmf_port *port, vmf_pfn pfn)
 
 	if (!r || !r->frames)
 		return false;
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	f = block_find(r, pfn, &order);
 	if (f && !vmf__frame_broken(f)) {
 		vmf__add(&port->broken, 1);
@@ -323,7 +323,7 @@ bool vmf__phys_break(struct vmf_port *port, vmf_pfn pfn)
 		else
 			vmf__set(&f->kind, (uint8_t)VMF__F_BROKEN);
 	}
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 	return f;
 }
 
@@ -335,7 +335,7 @@ bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
 
 	while (((uint32_t)1 << order) < n)
 		order++;
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	f = phys_take(port, order, NODE_ANY);
 	first = f ? f->pfn.n : 0;
 	for (uint32_t i = 0; f && i < (uint32_t)1 << order; i++) {
@@ -349,7 +349,7 @@ bool vmf__phys_run(struct vmf_port *port, uint32_t n, struct vmf_frame **frames)
 		vmf__store(&f[i].refs, 1);
 		frames[i] = f + i;
 	}
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 	return f != NULL;
 }
 
@@ -369,9 +369,9 @@ void vmf__phys_run_put(struct vmf_port *port, uint32_t n, struct vmf_frame *cons
 
 	while ((uint32_t)1 << order < n)
 		order++;
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	if (!n || !run_whole(n, frames)) {
-		vmf_lock_drop(port, &port->phys_lock);
+		vmf__lock_drop(port, &port->phys_lock);
 		for (uint32_t i = 0; i < n; i++)
 			vmf_frame_put(port, frames[i]);
 		return;
@@ -382,7 +382,7 @@ void vmf__phys_run_put(struct vmf_port *port, uint32_t n, struct vmf_frame *cons
 		frames[i]->order = INNER;
 	}
 	block_free(port->phys->range[frames[0]->range], frames[0], order);
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 }
 
 /* ---------------------------------------------------------------------------------------------- the map */
@@ -477,11 +477,11 @@ static bool phys_replace(struct vmf_port *port, struct vmf__phys *old, struct vm
 {
 	bool same;
 
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	same = port->phys == old;
 	if (same)
 		vmf__store(&port->phys, phys);
-	vmf_lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->phys_lock);
 	return same;
 }
 
@@ -551,16 +551,16 @@ int vmf_phys_remove(struct vmf_port *port, vmf_pfn first)
 
 	if (!r || r->first.n != first.n)
 		return -VMF_EINVAL;
-	vmf_lock_take(port, &port->alias_lock);
-	vmf_lock_take(port, &port->phys_lock);
+	vmf__lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->phys_lock);
 	if (r->kind != VMF_PHYS_RAM && (vmf__adopted_busy(r) || vmf__alias_shown(port, r, r->first, r->pages)))
 		err = -VMF_EBUSY;
 	else if (r->kind == VMF_PHYS_RAM && r->free + broken_idle(port, r) != r->pages)
 		err = -VMF_EBUSY;
 	else
 		vmf__store(&r->kind, (uint8_t)VMF_PHYS_HOLE);
-	vmf_lock_drop(port, &port->phys_lock);
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->phys_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	return err;
 }
 

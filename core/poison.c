@@ -10,11 +10,11 @@ static int alias_break(struct vmf_port *port, struct vmf__range *range, vmf_pfn 
 {
 	struct vmf__block *b;
 
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	b = vmf__block_make(port, range, pfn);
 	if (b)
 		b->broken |= (uint16_t)(1u << pfn.n % VMF__BLOCK);
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	return b ? 0 : -VMF_ENOMEM;
 }
 
@@ -49,14 +49,14 @@ static bool alias_next(struct vmf_port *port, const struct vmf__range *range, vm
 	const struct vmf__block *b = vmf__block_at(range, pfn);
 	struct nearest next = { .after = *by, .pfn = pfn };
 
-	vmf_lock_take(port, &port->alias_lock);
+	vmf__lock_take(port, &port->alias_lock);
 	for (const struct vmf__alias *a = b ? b->aliases : NULL; a; a = a->next)
 		if (a->shown >> pfn.n % VMF__BLOCK & 1)
 			consider(&next, a->object, a->off + pfn.n % VMF__BLOCK);
 	vmf__interval_each(port->raws, pfn.n, pfn.n, consider_area, &next);
 	if (next.found.object)
 		vmf_object_get(next.found.object);
-	vmf_lock_drop(port, &port->alias_lock);
+	vmf__lock_drop(port, &port->alias_lock);
 	*by = next.found;
 	return by->object != NULL;
 }

@@ -10,13 +10,13 @@ void *vmf__reserve_take(struct vmf_port *port, struct vmf__reserve *r)
 {
 	void **block;
 
-	vmf_lock_take(port, &r->lock);
+	vmf__lock_take(port, &r->lock);
 	block = r->list;
 	if (block) {
 		r->list = *block;
 		vmf__set(&r->free, r->free - 1);
 	}
-	vmf_lock_drop(port, &r->lock);
+	vmf__lock_drop(port, &r->lock);
 	return block;
 }
 
@@ -24,11 +24,11 @@ void vmf__reserve_give(struct vmf_port *port, struct vmf__reserve *r, void *p)
 {
 	void **block = p;
 
-	vmf_lock_take(port, &r->lock);
+	vmf__lock_take(port, &r->lock);
 	*block = r->list;
 	r->list = block;
 	vmf__set(&r->free, r->free + 1);
-	vmf_lock_drop(port, &r->lock);
+	vmf__lock_drop(port, &r->lock);
 }
 
 static int slab_add(struct vmf_port *port, struct vmf__reserve *r)
@@ -39,10 +39,10 @@ static int slab_add(struct vmf_port *port, struct vmf__reserve *r)
 	if (!slab)
 		return -VMF_ENOMEM;
 	slab->bytes = bytes;
-	vmf_lock_take(port, &r->lock);
+	vmf__lock_take(port, &r->lock);
 	slab->next = r->slabs;
 	r->slabs = slab;
-	vmf_lock_drop(port, &r->lock);
+	vmf__lock_drop(port, &r->lock);
 	for (uint32_t at = head; at + r->size <= bytes; at += r->size)
 		vmf__reserve_give(port, r, (uint8_t *)slab + at);
 	return 0;

@@ -86,9 +86,9 @@ int vmf__strays_end(struct vmf_space *space)
 	if (!vmf__load(&space->strays))
 		return 0;
 	do {
-		vmf_lock_take(port_of(space), &space->lock);
+		vmf__lock_take(port_of(space), &space->lock);
 		s = stray_take(space, &err);
-		vmf_lock_drop(port_of(space), &space->lock);
+		vmf__lock_drop(port_of(space), &space->lock);
 		if (s)
 			stray_free(space, s);
 	} while (s || vmf__layout_again(space, err, &tries));

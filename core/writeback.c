@@ -64,7 +64,7 @@ static void pages_written(struct vmf__fill *fill)
 	uint64_t dropped = 0;
 	bool gone = false;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	for (uint32_t i = 0; i < fill->io.n; i++) {
 		struct vmf__page *page = vmf__page_at(o, fill->io.first + i);
 		bool again = i >= fill->good || vmf__peek(&page->word) & VMF__P_REDIRTY;
@@ -75,7 +75,7 @@ static void pages_written(struct vmf__fill *fill)
 		vmf__set_state(page, again ? VMF_DIRTY : VMF_PRESENT);
 		gone |= fill->io.first + i >= vmf__object_pages(o);
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &o->changed);
 	if (gone) /* truncated meanwhile */
 		(void)pages_drop(o, vmf__object_pages(o), o->room, DROP_ALL, &dropped);
@@ -115,9 +115,9 @@ static int backed_sync(struct vmf_object *o, vmf_pgoff at, vmf_pgoff end, int *f
 		bool busy;
 		int err;
 
-		vmf_lock_take(o->port, &o->lock);
+		vmf__lock_take(o->port, &o->lock);
 		fill = dirty_run(o, &at, end, &busy);
-		vmf_lock_drop(o->port, &o->lock);
+		vmf__lock_drop(o->port, &o->lock);
 		if (busy) { /* his failure would be ours: wait, and look again */
 			(void)o->port->host->wait(o->port->self, &o->changed.seq, seq, 0, false);
 			continue;
@@ -210,7 +210,7 @@ static void leaving_end(struct vmf_object *o, const struct leaving *l, bool gone
 {
 	for (uint32_t i = 0; i < l->n && gone; i++)
 		page_free(o, vmf__page_at(o, l->at[i])->of);
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	for (uint32_t i = 0; i < l->n; i++) {
 		struct vmf__page *page = vmf__page_at(o, l->at[i]);
 		uint32_t word = vmf__peek(&page->word) & ~(uint32_t)(VMF__P_STATE | VMF__P_LEAVING);
@@ -219,7 +219,7 @@ static void leaving_end(struct vmf_object *o, const struct leaving *l, bool gone
 			vmf__store(&page->of, NULL);
 		vmf__store(&page->word, word | (gone ? (uint32_t)VMF_ABSENT : l->state[i]));
 	}
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	vmf_wake(o->port, &o->changed);
 }
 
@@ -231,9 +231,9 @@ static int pages_drop(struct vmf_object *o, vmf_pgoff first, vmf_pgoff end, enum
 	int err = 0;
 
 	while (at < end && !err) {
-		vmf_lock_take(o->port, &o->lock);
+		vmf__lock_take(o->port, &o->lock);
 		leaving_collect(o, &l, &at, end, what);
-		vmf_lock_drop(o->port, &o->lock);
+		vmf__lock_drop(o->port, &o->lock);
 		if (!l.n)
 			continue;
 		err = vmf__object_hide(o, l.at[0], l.at[l.n - 1] - l.at[0] + 1);
@@ -367,9 +367,9 @@ static void resize_to(struct vmf_object *o, uint64_t bytes, uint64_t pages)
 {
 	uint64_t from = vmf__min(bytes, o->bytes) >> o->port->shift;
 
-	vmf_lock_take(o->port, &o->lock);
+	vmf__lock_take(o->port, &o->lock);
 	length_set(o, bytes, pages);
-	vmf_lock_drop(o->port, &o->lock);
+	vmf__lock_drop(o->port, &o->lock);
 	vmf__slot_shoot(o->port, o, from, UINT64_MAX >> 1);
 }
 
