@@ -171,6 +171,16 @@ static void device_memory(struct stage *st)
 	st->cannot[STAGE_UNCACHED] = "a file is mapped in one way";
 }
 
+/* (QEMU's emulation of processes has no MLOCK_ONFAULT.) */
+static bool can_lock(void)
+{
+	void *page = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool can = !syscall(SYS_mlock2, page, PAGE, MLOCK_ONFAULT) || errno == ENOMEM || errno == EPERM;
+
+	munmap(page, PAGE);
+	return can;
+}
+
 /* So many pages can be locked, whoever we are.  => before there are threads */
 static void bolts(struct stage *st)
 {
@@ -178,8 +188,12 @@ static void bolts(struct stage *st)
 	struct __user_cap_data_struct caps[2];
 	struct rlimit limit = { BOLTS * PAGE, BOLTS * PAGE };
 
-	st->bolts = BOLTS;
 	st->cannot[STAGE_ENTRIES] = "a page is locked in memory, not its entry";
+	if (!can_lock()) {
+		st->cannot[STAGE_BOLTS] = "no mlock2()";
+		return;
+	}
+	st->bolts = BOLTS;
 	CHECK(!syscall(SYS_capget, &head, caps));
 	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
 	caps[0].permitted &= ~(1u << CAP_IPC_LOCK);
@@ -258,6 +272,8 @@ static void setup(struct stage *st, unsigned mode, bool copy)
 		st->cannot[STAGE_HUGE] = "huge pages are of 2 MiB here, and go block by block (linux_hugetlb)";
 		st->cannot[STAGE_DEVICE] = "no pfns in anonymous memory";
 		st->cannot[STAGE_SHOWS] = "nobody says where anonymous memory is";
+		if (vmf__linux_of(st->port)->pagemap < 0 && !(vmf_linux_lacks(st->space) & VMF_LACKS_PRIVATE))
+			st->cannot[STAGE_PEEK] = "no pagemap: nobody says what was given away";
 		st->cannot[STAGE_EXECUTE] = "bytes by copy are not shared by two areas";
 	}
 	aperture(st);

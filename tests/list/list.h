@@ -26,6 +26,7 @@ enum stage_what {
 	STAGE_HUGE,        /* frames of a higher order, like any other */
 	STAGE_ENTRIES,     /* its bolts hold the entry, and not just the page */
 	STAGE_UNCACHED,    /* `memory` can be seen in another way, too */
+	STAGE_PEEK,        /* what its areas show can be read behind their back */
 	STAGE_WHATS
 };
 /* One port, one space, one kind of window.  Pages of 4 KiB. */

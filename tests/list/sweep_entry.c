@@ -161,6 +161,11 @@ void sweep_access(struct sweep *w)
 	uint32_t two[2] = { 0, 0 };
 	vmf_va gap;
 
+	if (w->st->cannot[STAGE_PEEK]) {
+		sweep_is(w, poke_err(w, sweep_at(w, 0)) == -VMF_ENOSYS, "not here, and so said");
+		sweep_cannot(w, w->st->cannot[STAGE_PEEK]);
+		return;
+	}
 	for (unsigned page = 0; page < 2; page++)
 		if (sweep_raw(w, page))
 			access_raw(w, page);
