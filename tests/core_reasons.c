@@ -227,7 +227,7 @@ static struct { pthread_mutex_t lock; pthread_cond_t changed; unsigned inside; b
 static enum vmf_code held_in_the_handler(const struct vmf_req *req, struct vmf_ans *ans)
 {
 	pthread_mutex_lock(&gate.lock);
-	gate.inside++;
+	(void)__atomic_add_fetch(&gate.inside, 1, __ATOMIC_SEQ_CST);
 	pthread_cond_broadcast(&gate.changed);
 	while (!gate.free)
 		pthread_cond_wait(&gate.changed, &gate.lock);

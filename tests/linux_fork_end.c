@@ -30,7 +30,7 @@ static void closed(struct vmf_area *a)
 
 	if ((char *)vmf_area_va(a) == closing.left || closing.status >= 0)
 		return;
-	pid = closing.raw ? (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0) : fork();
+	pid = closing.raw ? (pid_t)syscall(SYS_clone, SIGCHLD, 0L, 0L, 0L, 0L, 0L) : fork();
 	if (!pid)
 		_exit(absent_byte(closing.left));
 	CHECK(pid > 0 && waitpid(pid, &closing.status, 0) == pid);
