@@ -151,7 +151,7 @@ static void tell_later(struct vmf__local *local, struct batch *b, const struct v
 }
 
 /* => gate closed */
-static void apply(struct vmf__local *local, struct batch *b, const struct uffd_msg *m)
+static void apply_one(struct vmf__local *local, struct batch *b, const struct uffd_msg *m)
 {
 	struct vmf__news l = { 0 };
 
@@ -187,6 +187,15 @@ static void apply(struct vmf__local *local, struct batch *b, const struct uffd_m
 
 		tell_later(local, b, &(struct vmf__news){ .from = lost->va, .bytes = lost->end - lost->va });
 	}
+}
+
+/* Who finds a window where the core does not know of it yet must find that something is changing, too. => gate
+ * closed */
+static void apply(struct vmf__local *local, struct batch *b, const struct uffd_msg *m)
+{
+	atomic_fetch_add(&local->changing, 1);
+	apply_one(local, b, m);
+	atomic_fetch_sub(&local->changing, 1);
 }
 
 /* An EVENT_FORK comes with a descriptor.  When there is none left, fork() would wait until there is: so one is kept. */
