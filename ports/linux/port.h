@@ -66,6 +66,7 @@ struct vmf__self {
 	uint32_t handling;       /* depth of our handlers on this thread; its signals are blocked */
 	bool owes_wake;          /* what it entered last woke nobody */
 	const sigset_t *outside; /* handling: what was blocked before */
+	siginfo_t late;          /* sent while handling; si_signo 0: nothing */
 	sigset_t saved;          /* blocked: the mask to go back to */
 	uintptr_t last_page;     /* of the faults that were spurious one after another */
 	uint32_t last_count;

@@ -169,10 +169,33 @@ static const sigset_t *handler_enter(const ucontext_t *uc)
 	return outside;
 }
 
+/* What was sent meanwhile comes now. */
 static void handler_leave(const sigset_t *outside)
 {
-	vmf__self()->outside = outside;
-	vmf__self()->handling--;
+	struct vmf__self *me = vmf__self();
+	siginfo_t si;
+
+	me->outside = outside;
+	me->handling--;
+	atomic_signal_fence(memory_order_seq_cst);
+	if (me->handling || !me->late.si_signo)
+		return;
+	si = me->late;
+	me->late.si_signo = 0;
+	queue_again(si.si_signo, &si);
+}
+
+/* The two are not blocked in our handlers, because what we do may fault.  What somebody sends has to wait: we may hold
+ * a lock, and the application's handler may jump away. */
+static bool too_early(const siginfo_t *si)
+{
+	struct vmf__self *me = vmf__self();
+
+	if (!me->handling || si->si_code > 0)
+		return false;
+	if (!me->late.si_signo)
+		me->late = *si;
+	return true;
 }
 
 /* What somebody sent is for a thread of the application's: ours may hold a lock, and its handler may do anything.  The
@@ -192,9 +215,12 @@ static void on_sigbus(int sig, siginfo_t *si, void *context)
 	struct vmf_result r = { .code = VMF_SIGBUS };
 	ucontext_t *uc = context;
 	int e = errno;
-	const sigset_t *outside = handler_enter(uc);
+	const sigset_t *outside;
 	struct vmf__window w;
 
+	if (too_early(si))
+		return;
+	outside = handler_enter(uc);
 	if (si->si_code == VMF__SI_FAILED)
 		si->si_code = BUS_ADRERR;
 	/* BUS_MCEERR_AO tells of memory that nobody has touched yet. */
@@ -277,9 +303,12 @@ static void on_sigsegv(int sig, siginfo_t *si, void *context)
 	struct vmf_result r = { .code = VMF_SIGSEGV };
 	ucontext_t *uc = context;
 	int e = errno;
-	const sigset_t *outside = handler_enter(uc);
+	const sigset_t *outside;
 	struct vmf__window w;
 
+	if (too_early(si))
+		return;
+	outside = handler_enter(uc);
 	if (si->si_code > 0 && vmf__window_find((uintptr_t)si->si_addr, &w) && mapped(si))
 		r = w.trap ? resolve_trap(&w, si, uc) : resolve_forbidden(&w, si, uc);
 	handler_leave(outside);
