@@ -682,11 +682,55 @@ static void nested_run(void *arg)
 
 static void nested_faults(void) { CHECK_EQ(rig_child(nested_run, NULL), 0); }
 
+/* Somebody sends SIGBUS to a thread whose driver is at work: the application's handler, which jumps away, is called
+ * when the driver has done, and nothing of ours is held. */
+static volatile bool at_work, sent_at_work;
+
+static enum vmf_code is_sent_one(const struct vmf_req *req, struct vmf_ans *ans)
+{
+	at_work = true;
+	(void)syscall(SYS_tgkill, getpid(), vmf__tid(), SIGBUS);
+	at_work = false;
+	ans->frames[0] = vmf_frame_at(req->object, req->off);
+	ans->n = 1;
+	return VMF_OK;
+}
+
+static void catch_at_work(int sig, siginfo_t *si, void *uc)
+{
+	sent_at_work |= at_work;
+	rig_catch(sig, si, uc);
+}
+
+static void sent_while_a_driver_is_at_work(void)
+{
+	static const struct vmf_ops ops = { .size = sizeof(ops), .nopage = is_sent_one };
+	struct sigaction sa = { .sa_flags = SA_SIGINFO };
+	struct vmf_object *o;
+	struct rig r;
+	char *a, c;
+
+	sa.sa_sigaction = catch_at_work;
+	sigaction(SIGBUS, &sa, NULL);
+	rig_open(&r, VMF_IN_CONTEXT);
+	CHECK_ERR(vmf_object_create(r.port, &o, &ops, NULL, 4), 0);
+	a = rig_map(&r, o, VMF_SHARED, 4, VMF_R);
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_EQ(rig_load(a + i * PAGE, &c), SIGBUS);
+		CHECK(!sent_at_work);
+		CHECK_EQ(rig_load(a + i * PAGE, &c), 0);
+	}
+	rig_unmap(&r, a, 4);
+	vmf_object_put(o);
+	rig_close(&r);
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(past_the_end), VMTEST(a_read_fails), VMTEST(without_poison), VMTEST(reclaimed_and_failing),
 	VMTEST(many_failures),
 	VMTEST(old_handler_is_called), VMTEST(foreign_sigbus), VMTEST(environment), VMTEST(a_circle_of_handlers),
 	VMTEST(sent_sigbus), VMTEST(codes), VMTEST(death), VMTEST(address_of_death), VMTEST(alternate_stack),
 	VMTEST(smallest_stack), VMTEST(nested_faults),
+	VMTEST(sent_while_a_driver_is_at_work),
 };
 VMTEST_MAIN(tests, 20)
