@@ -65,7 +65,8 @@ static inline struct vmf_result bound(struct vmf_fault *f, struct vmf_result r)
 	if (r.why == VMF_WHY_IO && t->core[0])
 		return r; /* as long as the backing takes */
 	t->tries++;
-	if (r.why == VMF_WHY_RACE || r.why == VMF_WHY_LAYOUT || r.why == VMF_WHY_RESOURCE)
+	/* Who waits for another to be done with a page loses no race each time that something else wakes him. */
+	if ((r.why == VMF_WHY_RACE && !t->wait) || r.why == VMF_WHY_LAYOUT || r.why == VMF_WHY_RESOURCE)
 		t->races++;
 	if (t->races > VMF_CFG_RACES || t->tries > VMF_CFG_TRIES)
 		return vmf__result(r.why == VMF_WHY_RESOURCE ? VMF_OOM : VMF_SIGBUS, r.why, r.err);

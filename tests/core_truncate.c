@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include "core/vmf_config.h"
 #include "rig.h"
 #include "testback.h"
 
@@ -421,6 +422,40 @@ static void an_object_does_not_grow_over_what_is_being_reclaimed(void)
 	}
 }
 
+/* A fault waits until the page is out, or is not, and every change of the object wakes it: that is no race that it
+ * lost. */
+static void who_waits_for_a_page_to_leave_loses_no_race(void)
+{
+	const struct vmf_trap trap = { .access = VMF_R };
+	static struct file f;
+	struct rig r;
+
+	SHARED_EACH(r) {
+		struct helper other = { .f = &f };
+		struct vmf_ticket ticket = { 0 };
+		struct vmf_trap here = trap;
+		pthread_t t;
+
+		file_open(&f, &r, 8 * PAGE, TESTBACK_AT_ONCE, (struct vmf_backed){ .pages = 8 });
+		check_page(&f, 7);
+		vmf_sim_forget(r.space, f.at + 7 * PAGE, 1);
+		reclaimer.there = reclaimer.go = false;
+		vmf_sim_on(r.sim, VMF_SIM_REMOVE, hold_the_reclaimer, r.sim);
+		CHECK(!pthread_create(&t, NULL, reclaim, &other));
+		CHECK_SOON(reclaimer.there);
+		here.va = f.at + 7 * PAGE;
+		for (unsigned i = 0; i < 2 * VMF_CFG_RACES; i++) {
+			CHECK_RESULT(vmf_handle(r.space, &here, &ticket), VMF_RETRY, VMF_WHY_RACE);
+			CHECK(ticket.wait != NULL);
+		}
+		reclaimer.go = true;
+		pthread_join(t, NULL);
+		CHECK_OK(vmf_handle(r.space, &here, &ticket));
+		check_page(&f, 7);
+		file_close(&f);
+	}
+}
+
 static const struct vmtest tests[] = {
 	VMTEST(pages_far_apart_are_all_cut_off),
 	VMTEST(pages_far_apart_are_all_reclaimed),
@@ -432,5 +467,6 @@ static const struct vmtest tests[] = {
 	VMTEST(a_tail_that_was_read_before_a_growth_is_not_shown),
 	VMTEST(an_object_does_not_grow_over_what_is_being_written),
 	VMTEST(an_object_does_not_grow_over_what_is_being_reclaimed),
+	VMTEST(who_waits_for_a_page_to_leave_loses_no_race),
 };
 VMTEST_MAIN(tests, 20)

@@ -214,28 +214,6 @@ static void check_result(const struct worker *w, struct vmf_result r, const char
 			    vmf_result_str(r, is, sizeof(is)));
 }
 
-/* Eight threads on few CPUs: a fault may lose as many races in a row as it is allowed to.  It is told so, nothing is
- * lost, and it may be tried again. */
-static bool raced(struct vmf_result r) { return r.code == VMF_SIGBUS && r.why == VMF_WHY_RACE; }
-
-static struct vmf_result load(struct worker *w, vmf_va va, uint64_t *is)
-{
-	struct vmf_result r = w->k->ground->load(w->k->space, va, is);
-
-	for (unsigned tries = 0; raced(r) && tries < 8; tries++)
-		r = w->k->ground->load(w->k->space, va, is);
-	return r;
-}
-
-static struct vmf_result store(struct worker *w, vmf_va va, uint64_t word)
-{
-	struct vmf_result r = w->k->ground->store(w->k->space, va, word);
-
-	for (unsigned tries = 0; raced(r) && tries < 8; tries++)
-		r = w->k->ground->store(w->k->space, va, word);
-	return r;
-}
-
 /* ----------------------------------------------------------------------------------------- common pages */
 
 static void check_word(struct worker *w, uint64_t page, unsigned whose, uint64_t is)
@@ -258,7 +236,7 @@ static void look_at(struct worker *w, vmf_va base, uint64_t first, uint64_t page
 	unsigned whose = any(w, 4) ? any(w, THREADS) : w->id;
 	uint64_t is = 0;
 
-	check_result(w, load(w, place(base, page - first, whose), &is), "load", page);
+	check_result(w, w->k->ground->load(w->k->space, place(base, page - first, whose), &is), "load", page);
 	check_word(w, page, whose, is);
 }
 
@@ -266,7 +244,7 @@ static void write_to(struct worker *w, vmf_va base, uint64_t first, uint64_t pag
 {
 	uint64_t word = word_of(w, page, ++w->number);
 
-	check_result(w, store(w, place(base, page - first, w->id), word), "store", page);
+	check_result(w, w->k->ground->store(w->k->space, place(base, page - first, w->id), word), "store", page);
 	w->mine[page] = word;
 	w->others[page][w->id] = w->number;
 }
@@ -284,7 +262,7 @@ static bool tail_access(struct worker *w, uint64_t page, uint64_t *word, bool wr
 
 	for (unsigned tries = 0; tries < 1000; tries++) {
 		*before = cuts_now(w);
-		r = writes ? store(w, at, *word) : load(w, at, word);
+		r = writes ? w->k->ground->store(w->k->space, at, *word) : w->k->ground->load(w->k->space, at, word);
 		if (r.code != VMF_OK && (r.code != VMF_SIGBUS || (r.why != VMF_WHY_EOF && r.why != VMF_WHY_RACE)))
 			break;
 		if (*before & 1 || cuts_now(w) != *before)
@@ -352,16 +330,16 @@ static void own_page(struct worker *w)
 	uint64_t page = any(w, PRIVATE), is = 0;
 	vmf_va at = own_place(w, page);
 
-	check_result(w, load(w, at, &is), "private load", page);
+	check_result(w, w->k->ground->load(w->k->space, at, &is), "private load", page);
 	if (is != w->own[page])
 		wrong(w, "my private word", page, is, w->own[page]);
-	check_result(w, load(w, place(w->k->common, page, THREADS + w->id), &is), "load", page);
+	check_result(w, w->k->ground->load(w->k->space, place(w->k->common, page, THREADS + w->id), &is), "load", page);
 	if (is)
 		wrong(w, "a private word in the object", page, is, 0);
 	if (any(w, 2))
 		return;
 	w->own[page] = word_of(w, page, ++w->number);
-	check_result(w, store(w, at, w->own[page]), "private store", page);
+	check_result(w, w->k->ground->store(w->k->space, at, w->own[page]), "private store", page);
 }
 
 /* --------------------------------------------------------------------------------------------- the rest */
