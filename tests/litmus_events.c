@@ -170,7 +170,7 @@ static void window(void)
 		duel.stop = false;
 		duel.zeroes = duel.right = duel.signals = 0;
 		CHECK_EQ(pthread_create(&t, NULL, hammer, NULL), 0);
-		for (unsigned i = 0; i < 20000 && time(NULL) < end + (duel.right < 100 ? 5 : 0); i++) {
+		for (unsigned i = 0; i < 20000 && (duel.right < 100 || time(NULL) < end); i++) {
 			(void)rig_map_as(&r, o, (struct vmf_map){ .flags = kinds[i % 2] | VMF_FIXED, .va = (vmf_va)place,
 								  .pages = 4, .prot = VMF_R });
 			if (i % 16 == 0)
@@ -326,4 +326,4 @@ static const struct vmtest tests[] = {
 	VMTEST(stale), VMTEST(zap), VMTEST(window), VMTEST(remap), VMTEST(zero_over_poison), VMTEST(closed_with_windows),
 	VMTEST(dirt_survives),
 };
-VMTEST_MAIN(tests, 50)
+VMTEST_MAIN(tests, 25)
